@@ -1,0 +1,1 @@
+export type { Database, Executable, Statement, Transaction } from './database.ts';
