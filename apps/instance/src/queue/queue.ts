@@ -89,7 +89,11 @@ export interface Queue extends AsyncDisposable {
   /** For log writes: the same guard and lease extension as a heartbeat, for one job. Resolves to the current attempt. */
   touch(caller: JobCaller): Promise<{ attempt: number } | { refused: Refusal }>;
   mark(caller: JobCaller, kind: MarkKind, message: string, usage: Usage[]): Promise<MarkResult>;
-  release(caller: JobCaller, reason: ReleaseReason, message: string): Promise<{ released: true } | { refused: Refusal }>;
+  release(
+    caller: JobCaller,
+    reason: ReleaseReason,
+    message: string,
+  ): Promise<{ released: true } | { refused: Refusal }>;
   /** Claims of a job token, or undefined when it authorises nothing (unknown, or a newer attempt was claimed). */
   tokenClaims(token: string): Promise<TokenClaims | undefined>;
 

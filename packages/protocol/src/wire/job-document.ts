@@ -177,7 +177,8 @@ const wireDocument = wireObject({
  * @throws z.ZodError
  */
 export function parseJobDocument(body: unknown): JobDocument {
-  const { version, files, queue, attempt, timeoutSeconds, network, resources, ...rest } = wireDocument.parse(body);
+  const { version, files, queue, attempt, timeoutSeconds, network, resources, ...rest } =
+    wireDocument.parse(body);
   const entries = Object.entries(files).map(([path, file]) => [path, parseFile(file, version)] as const);
   return {
     ...rest,
@@ -198,6 +199,8 @@ function parseFile(file: z.infer<typeof wireFile>, version: number): JobFile {
   return { content: Buffer.from(file.content, version === 2 ? 'base64' : 'utf8'), ...modifiedAt };
 }
 
-function withoutUndefined(resources: { [Name in keyof JobResources]: JobResources[Name] | undefined }): JobResources {
+function withoutUndefined(
+  resources: { [Name in keyof JobResources]: JobResources[Name] | undefined },
+): JobResources {
   return Object.fromEntries(Object.entries(resources).filter(([, item]) => item !== undefined));
 }

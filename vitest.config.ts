@@ -1,0 +1,30 @@
+import { defineConfig } from 'vitest/config';
+
+// `*.test.ts` needs nothing but Node. `*.pg.test.ts`, `*.git.test.ts` and `*.docker.test.ts` beside the source, and
+// all of test/, use real services.
+const services = ['{apps,packages}/*/src/**/*.{pg,git,docker}.test.ts'];
+
+export default defineConfig({
+  test: {
+    reporters: ['default', './tools/test/plain-line-reporter.ts'],
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['{apps,packages}/*/src/**/*.test.ts', 'tools/**/*.test.ts'],
+          exclude: services,
+          isolate: false,
+        },
+      },
+      { test: { name: 'services', include: services, testTimeout: 60_000, hookTimeout: 60_000 } },
+      {
+        test: {
+          name: 'scenarios',
+          include: ['test/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+        },
+      },
+    ],
+  },
+});
