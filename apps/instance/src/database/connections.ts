@@ -1,0 +1,185 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Kysely, PostgresDialect } from 'kysely';
+import pg from 'pg';
+import type { Logger } from 'pino';
+import type { Database, Statement, Transaction } from './database.ts';
+import { DatabaseUnavailableError, messageOf, sqlState } from './errors.ts';
+import { createListener } from './listener.ts';
+import { typeParsers } from './type-parsers.ts';
+
+/** Where the database is: a URL, or the embedded server's socket. */
+export type Connection =
+  | { connectionString: string }
+  | { host: string; port: number; user: string; database: string };
+
+export interface ConnectionOptions {
+  connection: Connection;
+  log: Logger;
+  maxConnections?: number;
+}
+
+/** Two cores of Postgres are busy with far fewer; more would only queue inside Postgres, with locks held. */
+const defaultMaxConnections = 20;
+const statementTimeoutMilliseconds = 30_000;
+/** Shorter than a statement's: a row that somebody holds must not stop a whole group of marks for long. */
+const lockTimeoutMilliseconds = 5000;
+const idleInTransactionTimeoutMilliseconds = 20_000;
+const connectTimeoutMilliseconds = 5000;
+/** How long a call waits for a database that is restarting before it fails. */
+const acquireDeadlineMilliseconds = 20_000;
+const maxTransactionTries = 10;
+
+/** Opens the pool. Nothing is connected yet: the first statement is. */
+export function createDatabase({ connection, log, maxConnections }: ConnectionOptions): Database {
+  const pool = new pg.Pool({
+    ...connection,
+    application_name: 'kiln',
+    max: maxConnections ?? defaultMaxConnections,
+    idleTimeoutMillis: 60_000,
+    connectionTimeoutMillis: connectTimeoutMilliseconds,
+    statement_timeout: statementTimeoutMilliseconds,
+    lock_timeout: lockTimeoutMilliseconds,
+    idle_in_transaction_session_timeout: idleInTransactionTimeoutMilliseconds,
+    // The server may be gone without a word (a network that drops packets); then its timeout does not help.
+    query_timeout: statementTimeoutMilliseconds + 5000,
+    keepAlive: true,
+    types: typeParsers,
+  });
+  // An idle connection that the server closes; the pool drops it by itself.
+  pool.on('error', (error) => log.warn({ err: error }, 'an idle database connection was lost'));
+  const listener = createListener(connection, log);
+  const closing = new AbortController();
+  const pooled = new Kysely<unknown>({
+    dialect: new PostgresDialect({
+      pool: { connect: acquire, end: async () => undefined, options: pool.options },
+    }),
+  });
+
+  async function acquire(): Promise<pg.PoolClient> {
+    const deadline = performance.now() + acquireDeadlineMilliseconds;
+    for (let pause = 20; ; pause = Math.min(pause * 2, 500)) {
+      try {
+        const client = await pool.connect();
+        if (!guarded.has(client)) {
+          // Without a listener an error between two statements would end the process; the next statement reports it.
+          client.on('error', () => undefined);
+          guarded.add(client);
+        }
+        return client;
+      } catch (error) {
+        if (closing.signal.aborted || !isTransient(error) || performance.now() + pause > deadline) {
+          throw new DatabaseUnavailableError(`No connection to the database: ${messageOf(error)}`, {
+            cause: error,
+          });
+        }
+        await sleep(pause);
+      }
+    }
+  }
+
+  return {
+    kysely: <Tables>() => pooled as Kysely<unknown> as Kysely<Tables>,
+    query: async (statement, values) => {
+      const client = await acquire();
+      return releaseAfter(client, () => run(client, statement, values));
+    },
+    async transaction(body) {
+      for (let tries = 1; ; tries++) {
+        const client = await acquire();
+        try {
+          return await releaseAfter(client, () => runTransaction(client, body));
+        } catch (error) {
+          if (!isConflict(error) || tries >= maxTransactionTries) throw error;
+          await sleep(Math.random() * Math.min(10 * 2 ** tries, 500));
+        }
+      }
+    },
+    listen: (channel, onPayload, onGap) => listener.listen(channel, onPayload, onGap),
+    async [Symbol.asyncDispose]() {
+      closing.abort();
+      await listener[Symbol.asyncDispose]();
+      await pool.end();
+    },
+  };
+}
+
+const guarded = new WeakSet<pg.PoolClient>();
+
+async function run<Row extends pg.QueryResultRow>(
+  client: pg.ClientBase,
+  statement: Statement | string,
+  values?: unknown[],
+): Promise<Row[]> {
+  const query =
+    typeof statement === 'string' ? { text: statement } : { name: statement.name, text: statement.text };
+  const result = await client.query<Row>(values ? { ...query, values } : query);
+  return result.rows;
+}
+
+async function runTransaction<Result>(
+  client: pg.PoolClient,
+  body: (transaction: Transaction) => Promise<Result>,
+): Promise<Result> {
+  await client.query('begin');
+  try {
+    const result = await body(transactionOn(client));
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    // A failed rollback means a broken connection, which releaseAfter throws away; the first error is the one to tell.
+    await client.query('rollback').catch(() => broken.add(client));
+    throw error;
+  }
+}
+
+function transactionOn(client: pg.PoolClient): Transaction {
+  const borrowed = { query: client.query.bind(client), release: () => undefined };
+  return {
+    query: (statement, values) => run(client, statement, values),
+    kysely: <Tables>() =>
+      new Kysely<Tables>({
+        dialect: new PostgresDialect({
+          pool: { connect: async () => borrowed as pg.PoolClient, end: async () => undefined, options: {} },
+        }),
+      }),
+  };
+}
+
+const broken = new WeakSet<pg.ClientBase>();
+
+/** Gives the connection back, or closes it when its state is unknown. */
+async function releaseAfter<Result>(client: pg.PoolClient, use: () => Promise<Result>): Promise<Result> {
+  let reusable = false;
+  try {
+    const result = await use();
+    reusable = true;
+    return result;
+  } catch (error) {
+    // An error that Postgres reported leaves the session usable, unless it ended the session (classes 57P and 08).
+    const state = sqlState(error);
+    reusable = state === undefined ? !isConnectionError(error) : !/^(57P|08)/.test(state);
+    throw error;
+  } finally {
+    client.release(!reusable || broken.has(client));
+  }
+}
+
+/** Errors of `pg` and of the socket carry no SQLSTATE; nor do those that a transaction's own code throws. */
+function isConnectionError(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if ('code' in error && typeof error.code === 'string' && /^E[A-Z]+$/.test(error.code)) return true;
+  return /connection|timeout/i.test(error.message);
+}
+
+/** Serialization failure and deadlock: the same transaction may well succeed when it is run again. */
+function isConflict(error: unknown): boolean {
+  const state = sqlState(error);
+  return state === '40001' || state === '40P01';
+}
+
+/** Failures to connect that a restart of the server explains. Wrong credentials and the like are not among them. */
+function isTransient(error: unknown): boolean {
+  const state = sqlState(error);
+  if (state !== undefined) return state.startsWith('57P') || state.startsWith('08') || state === '53300';
+  return true;
+}
