@@ -110,9 +110,14 @@ async function run<Row extends pg.QueryResultRow>(
   statement: Statement | string,
   values?: unknown[],
 ): Promise<Row[]> {
-  const query =
-    typeof statement === 'string' ? { text: statement } : { name: statement.name, text: statement.text };
-  const result = await client.query<Row>(values ? { ...query, values } : query);
+  const { text, name, timeoutSeconds }: Statement =
+    typeof statement === 'string' ? { text: statement } : statement;
+  const result = await client.query<Row>({
+    text,
+    ...(name !== undefined && { name }),
+    ...(values && { values }),
+    ...(timeoutSeconds !== undefined && { query_timeout: timeoutSeconds * 1000 }),
+  });
   return result.rows;
 }
 

@@ -1,10 +1,13 @@
 import type { Kysely } from 'kysely';
 import type pg from 'pg';
 
-/** A statement kept in a `.sql` file of its room; `name` makes it a prepared statement. */
+/** A statement, mostly from a `.sql` file of its room (`loadStatements`). */
 export interface Statement {
-  name: string;
+  /** Makes it a prepared statement; unique in the program. */
+  name?: string;
   text: string;
+  /** How long the client waits for the answer, where that differs from the pool's 35 s; the server has its own timeout. */
+  timeoutSeconds?: number;
 }
 
 /** What runs statements: the pool, or one transaction. */

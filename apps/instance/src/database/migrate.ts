@@ -30,6 +30,7 @@ interface AppliedMigration {
 
 /** Key of the lock that lets one instance at a time change the schema. */
 const migrationLock = 5_746_351;
+const schemaChangeDeadlineSeconds = 900;
 const lockDeadlineMilliseconds = 120_000;
 
 /**
@@ -116,9 +117,9 @@ async function applyNext(
   checkApplied(applied, known, version);
   const next = known.find((migration) => !applied.some((other) => other.version === migration.version));
   if (!next) return 'done';
-  await transaction.query(`set local statement_timeout = '15min'`);
+  await transaction.query(`set local statement_timeout = '${schemaChangeDeadlineSeconds}s'`);
   try {
-    await transaction.query(next.text);
+    await transaction.query({ text: next.text, timeoutSeconds: schemaChangeDeadlineSeconds + 5 });
   } catch (cause) {
     throw new DatabaseStartError(`The schema change ${next.name} failed: ${messageOf(cause)}`, { cause });
   }
