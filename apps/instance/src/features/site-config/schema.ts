@@ -1,0 +1,103 @@
+import { parseByteSize } from '@kiln/protocol';
+import { z } from 'zod';
+
+/** What stands in place of a secret wherever the configuration is shown. Never a secret itself. */
+export const redactedWord = 'REDACTED';
+
+const sharedSecret = z
+  .string()
+  .refine((value) => value !== redactedWord, {
+    error: `is the word ${redactedWord}, which stands for a secret that was hidden: write the secret itself`,
+  })
+  .refine((value) => value.length >= 20, { error: 'must have at least 20 characters' })
+  // It travels in an HTTP header, and as the value of an environment variable.
+  .refine((value) => /^[\x21-\x7e]*$/.test(value), {
+    error: 'must consist of printable ASCII characters without spaces',
+  });
+
+const httpURL = z
+  .string()
+  .refine((text) => isPlainURL(text), {
+    error:
+      'must be an http or https URL such as "https://kiln.example.com", without query, fragment or password',
+  })
+  .transform((text) => text.replace(/\/+$/, ''));
+
+const byteSize = z
+  .union([z.int(), z.string()], { error: 'must be a size such as "2GiB"' })
+  .transform((value, context) => {
+    try {
+      return typeof value === 'number' ? value : parseByteSize(value);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+      return z.NEVER;
+    }
+  });
+
+/** Every key of the site configuration. `null` is not "not set": leave a key out instead. */
+export const siteConfigSchema = z.strictObject({
+  externalURL: httpURL.optional().meta({
+    description: 'The address at which executors and people reach this instance.',
+  }),
+  'executors.accessToken': sharedSecret.optional().meta({
+    description:
+      'The shared secret of executors (their EXECUTOR_FRONTEND_PASSWORD), at least 20 characters. Without it executors are refused.',
+  }),
+  'executors.accessTokens': z.array(sharedSecret).max(20).default([]).meta({
+    description:
+      'Further shared secrets that are accepted, for a rotation without downtime: put the new one here, move the executors to it, then make it executors.accessToken.',
+  }),
+  'executors.requireJobTokens': z.boolean().default(false).meta({
+    description:
+      'Refuse the shared secret on the routes of a job (logs, marks, git, files), which then need the token of that job. Executors older than job tokens stop working.',
+  }),
+  'retention.jobsDays': z.number().positive().max(36_500).default(90).meta({
+    description: 'Ended jobs and their logs are deleted after this many days.',
+  }),
+  'retention.auditDays': z.number().positive().max(36_500).default(365).meta({
+    description: 'Audit records are deleted after this many days.',
+  }),
+  'logs.maxBytesPerJob': byteSize
+    .pipe(z.int().min(1024 * 1024, { error: 'must be at least 1 MiB' }))
+    .default(2 * 1024 ** 3)
+    .meta({
+      description: 'Output of an attempt beyond this is dropped, with a marker in the log. 2 GiB when not set.',
+    }),
+});
+type SiteConfigKeys = z.infer<typeof siteConfigSchema>;
+
+export const siteConfigKeys: readonly string[] = Object.keys(siteConfigSchema.shape);
+
+/** The site configuration in force, as rooms read it. */
+export interface SiteConfigValues {
+  /** Without a slash at its end; undefined: not set. */
+  externalURL: string | undefined;
+  /** Every shared secret that executors may use, the first one is what new executors are given. Empty: executors are not configured. */
+  executorTokens: readonly string[];
+  /** Refuse the shared secret on job routes. */
+  requireJobTokens: boolean;
+  retention: { jobsDays: number; auditDays: number };
+  logs: { maxBytesPerJob: number };
+}
+
+export function toValues(keys: SiteConfigKeys): SiteConfigValues {
+  const accessToken = keys['executors.accessToken'];
+  return {
+    externalURL: keys.externalURL,
+    executorTokens: [...(accessToken === undefined ? [] : [accessToken]), ...keys['executors.accessTokens']],
+    requireJobTokens: keys['executors.requireJobTokens'],
+    retention: { jobsDays: keys['retention.jobsDays'], auditDays: keys['retention.auditDays'] },
+    logs: { maxBytesPerJob: keys['logs.maxBytesPerJob'] },
+  };
+}
+
+function isPlainURL(text: string): boolean {
+  const url = URL.parse(text);
+  return (
+    url !== null &&
+    /^https?:$/.test(url.protocol) &&
+    url.username === '' &&
+    url.password === '' &&
+    !/[?#\s]/.test(text)
+  );
+}

@@ -1,0 +1,58 @@
+import { z } from 'zod';
+import { instanceSettings } from './env.ts';
+import { siteConfigSchema } from './features/site-config/index.ts';
+
+/** docs/reference/instance-settings.md, from the definitions of the settings. */
+export function renderSettingsReference(): string {
+  return `# Settings of the instance
+
+<!-- Made from apps/instance/src/env.ts and features/site-config/schema.ts. After a change there run
+     \`vitest run --project unit apps/instance/src/settings-reference.test.ts -u\`. -->
+
+## Environment variables
+
+Read once, at the start. A variable that is set but empty counts as not set; a value that cannot be used stops the start.
+
+${Object.entries(instanceSettings.shape)
+  .map(([name, schema]) => renderVariable(name, schema))
+  .join('\n\n')}
+
+## Site configuration
+
+A file of JSON in which comments and trailing commas are allowed: \`site-config.jsonc\` in the data directory, or the one that
+\`KILN_SITE_CONFIG_FILE\` names. Changes apply without a restart. A mistake stops the start; a mistake in a later edit is logged
+with its line, and the configuration in force stays. Unknown keys are mistakes.
+
+${Object.entries(siteConfigSchema.shape)
+  .map(([key, schema]) => renderKey(key, schema))
+  .join('\n\n')}
+`;
+}
+
+function renderVariable(name: string, schema: z.ZodType): string {
+  const meta = schema.meta() ?? {};
+  return `### \`${name}\`
+
+${meta['description']}
+
+- Value: ${meta['range']}
+- Default: ${meta['shown'] ?? `\`${String(schema.parse(undefined))}\``}`;
+}
+
+function renderKey(key: string, schema: z.ZodType): string {
+  const json = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
+  return `### \`"${key}"\`
+
+${schema.meta()?.['description']}
+
+- Type: ${typeName(json)}
+- Default: ${json.default === undefined ? 'not set' : `\`${JSON.stringify(json.default)}\``}`;
+}
+
+function typeName(json: z.core.JSONSchema.JSONSchema): string {
+  if (json.anyOf)
+    return json.anyOf.map((option) => typeName(option as z.core.JSONSchema.JSONSchema)).join(' or ');
+  if (json.type === 'array') return 'array of strings';
+  if (json.type === 'integer') return 'whole number';
+  return String(json.type);
+}
