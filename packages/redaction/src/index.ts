@@ -1,1 +1,2 @@
-export {};
+export { createRedactor, type Redactor } from './redactor.ts';
+export type { RedactionStream } from './stream.ts';
