@@ -1,0 +1,69 @@
+import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import path from 'node:path';
+import { CliError } from '../errors.ts';
+import type { Invocation } from '../invocation.ts';
+
+const defaultUrl = 'http://127.0.0.1:3080';
+
+/** Where the instance is and how to authenticate with it. */
+export interface Connection {
+  /** Without a slash at its end. */
+  url: string;
+  token: string | undefined;
+  /** Where the token came from, in words for errors. */
+  tokenSource: string;
+}
+
+/**
+ * `KILN_URL` (or `--url`) and `KILN_TOKEN`. Without `KILN_TOKEN` the admin token that `kiln serve` left in the data
+ * directory is used, but only with an instance on this machine's loopback: it must never travel to another host because
+ * somebody set KILN_URL in the wrong directory.
+ */
+export async function resolveConnection(
+  invocation: Pick<Invocation, 'env' | 'cwd'>,
+  urlOption: string | undefined,
+): Promise<Connection> {
+  const url = parseUrl(urlOption ?? (invocation.env['KILN_URL'] || defaultUrl));
+  const token = invocation.env['KILN_TOKEN'];
+  if (token) {
+    if (!/^[\x21-\x7e]+$/.test(token)) {
+      throw new CliError('KILN_TOKEN holds blanks or characters that no token has', {
+        hint: 'set it to the token alone, without quotes or line breaks',
+      });
+    }
+    return { url: url.text, token, tokenSource: 'KILN_TOKEN' };
+  }
+  if (!url.loopback) return { url: url.text, token: undefined, tokenSource: 'none: KILN_TOKEN is not set' };
+  const file = path.join(dataDirectory(invocation), 'admin-token');
+  try {
+    return { url: url.text, token: (await readFile(file, 'utf8')).trim(), tokenSource: file };
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    return {
+      url: url.text,
+      token: undefined,
+      tokenSource: `none: KILN_TOKEN is not set and ${file} could not be read (${code})`,
+    };
+  }
+}
+
+/** The data directory of a local instance, absolute: `KILN_DATA_DIR`, else `.kiln` below the working directory. */
+function dataDirectory(invocation: Pick<Invocation, 'env' | 'cwd'>): string {
+  return path.resolve(invocation.cwd, invocation.env['KILN_DATA_DIR'] || '.kiln');
+}
+
+function parseUrl(text: string): { text: string; loopback: boolean } {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !['http:', 'https:'].includes(url.protocol) || url.username || url.password || url.search) {
+    throw new CliError(`${JSON.stringify(text)} is not the address of an instance`, {
+      hint: `set KILN_URL to something like ${defaultUrl} or https://kiln.example.com`,
+    });
+  }
+  return { text: `${url.origin}${url.pathname}`.replace(/\/+$/, ''), loopback: isLoopback(url.hostname) };
+}
+
+function isLoopback(hostname: string): boolean {
+  if (hostname === 'localhost' || hostname === '[::1]') return true;
+  return isIP(hostname) === 4 && hostname.startsWith('127.');
+}
