@@ -1,0 +1,2 @@
+export type { Blob, BlobRange, Blobs } from './blobs.ts';
+export { openLocalBlobs } from './local-blobs.ts';

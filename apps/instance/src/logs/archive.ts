@@ -1,0 +1,144 @@
+import { createHash } from 'node:crypto';
+import type { EntryRow } from './entries.ts';
+import { type LogStore, readEntries, readStored } from './read.ts';
+
+/** Smaller logs stay where they are: as rows they cost less than as a file or an object each. */
+export const minArchiveBytes = 64 * 1024;
+
+/**
+ * Moves the output of a job's ended attempts from rows into one blob; the entries' rows are its index. Safe at any
+ * time and in several instances at once: when the log changes meanwhile, the blob is thrown away and the rows stay.
+ * @returns whether there was anything to move
+ */
+export async function archiveLog(store: LogStore, jobId: number): Promise<boolean> {
+  const { database, blobs } = store;
+  const [log] = await database.query<{ writtenAt: string }>(
+    'select written_at::text as "writtenAt" from job_logs where job_id = $1',
+    [jobId],
+  );
+  if (!log) return false;
+  const rows = (await readEntries(database, jobId)).filter((row) => row.archivedBytes === 0 && row.bytes > 0);
+  const bytes = rows.reduce((sum, row) => sum + row.bytes, 0);
+  if (bytes < minArchiveBytes) {
+    await database.query(
+      'update job_logs set settled = true where job_id = $1 and not settled and written_at = $2::timestamptz',
+      [jobId, log.writtenAt],
+    );
+    return false;
+  }
+  const key = blobKey(jobId);
+  // First, so that a blob is known whatever happens to this process while it writes.
+  await database.query('insert into log_blobs (blob_key, job_id) values ($1, $2)', [key, jobId]);
+  const placed: { row: EntryRow; offset: number; sha256: Buffer }[] = [];
+  try {
+    await blobs.put(key, joined(store, rows, placed));
+  } catch (error) {
+    await deleteBlob(store, key);
+    throw error;
+  }
+  const moved = await database.transaction(async (transaction) => {
+    await transaction.query('select from job_logs where job_id = $1 for update', [jobId]);
+    const now = await readEntries(transaction, jobId);
+    if (!placed.every(({ row }) => now.some((other) => isUnchanged(row, other)))) return false;
+    for (const { row, offset, sha256 } of placed) {
+      const name = [row.jobId, row.attempt, row.entry];
+      await transaction.query(
+        `update log_entries set blob_key = $4, blob_offset = $5, archived_bytes = bytes, sha256 = $6
+          where job_id = $1 and attempt = $2 and entry = $3`,
+        [...name, key, offset, sha256],
+      );
+      await transaction.query(
+        'delete from log_chunks where job_id = $1 and attempt = $2 and entry = $3',
+        name,
+      );
+    }
+    await transaction.query('update job_logs set settled = true where job_id = $1', [jobId]);
+    return true;
+  });
+  if (!moved) await deleteBlob(store, key);
+  return moved;
+}
+
+/** Deletes the logs of jobs, blobs included. */
+export async function deleteLogs(store: LogStore, jobIds: readonly number[]): Promise<void> {
+  const ids = [...jobIds];
+  await store.database.transaction(async (transaction) => {
+    await transaction.query('select from job_logs where job_id = any($1) order by job_id for update', [ids]);
+    await transaction.query('delete from log_chunks where job_id = any($1)', [ids]);
+    await transaction.query('delete from log_entries where job_id = any($1)', [ids]);
+    await transaction.query('delete from job_logs where job_id = any($1)', [ids]);
+  });
+  const blobs = await store.database.query<{ key: string }>(
+    'select blob_key as key from log_blobs where job_id = any($1)',
+    [ids],
+  );
+  for (const { key } of blobs) await deleteBlob(store, key);
+}
+
+/** Jobs whose log is to be archived though nobody said that they ended: it was not written for an hour. */
+export async function idleLogs(store: LogStore, limit: number): Promise<number[]> {
+  const rows = await store.database.query<{ jobId: number }>(
+    `select job_id as "jobId" from job_logs
+      where not settled and written_at < now() - interval '1 hour' order by job_id limit $1`,
+    [limit],
+  );
+  return rows.map(({ jobId }) => jobId);
+}
+
+/** Blobs of logs that were deleted while the process that deleted them was killed. */
+export async function deleteForgottenBlobs(store: LogStore): Promise<void> {
+  const rows = await store.database.query<{ key: string }>(
+    `select blob_key as key from log_blobs b
+      where not exists (select from job_logs l where l.job_id = b.job_id) limit 100`,
+  );
+  for (const { key } of rows) await deleteBlob(store, key);
+}
+
+async function deleteBlob({ database, blobs }: LogStore, key: string): Promise<void> {
+  await blobs.delete(key);
+  await database.query('delete from log_blobs where blob_key = $1', [key]);
+}
+
+/** Spread over 1,000 directories; unique, because several instances may archive one job at the same time. */
+function blobKey(jobId: number): string {
+  return `logs/${String(jobId % 1000).padStart(3, '0')}/${jobId}-${crypto.randomUUID()}`;
+}
+
+async function* joined(
+  store: LogStore,
+  rows: readonly EntryRow[],
+  placed: { row: EntryRow; offset: number; sha256: Buffer }[],
+): AsyncGenerator<Buffer> {
+  let offset = 0;
+  for (const row of rows) {
+    const hash = createHash('sha256');
+    let bytes = 0;
+    for await (const piece of readStored(store, row, 0, row.bytes)) {
+      hash.update(piece);
+      bytes += piece.length;
+      yield piece;
+    }
+    if (bytes !== row.bytes) throw new LogChanged(row.jobId);
+    placed.push({ row, offset, sha256: hash.digest() });
+    offset += bytes;
+  }
+}
+
+/** The log was changed, archived or deleted while it was being archived. */
+export class LogChanged extends Error {
+  override readonly name = 'LogChanged';
+
+  constructor(jobId: number) {
+    super(`The log of job ${jobId} changed while it was being archived`);
+  }
+}
+
+function isUnchanged(row: EntryRow, other: EntryRow): boolean {
+  return (
+    row.attempt === other.attempt &&
+    row.entry === other.entry &&
+    row.bytes === other.bytes &&
+    row.revision === other.revision &&
+    other.archivedBytes === 0
+  );
+}
