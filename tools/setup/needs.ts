@@ -1,0 +1,83 @@
+import { access, constants, readFile } from 'node:fs/promises';
+import { request } from 'node:http';
+import path from 'node:path';
+
+/** What Kiln may need from the machine, beside Node and npm packages. */
+export const needNames = ['git', 'docker', 'nftables', 'busybox'] as const;
+export type NeedName = (typeof needNames)[number];
+
+export interface Need {
+  /** What it is for, in a sentence that starts with its name. */
+  why: string;
+  /** Packages that have it, by package manager. */
+  packages: Readonly<Record<'apt' | 'dnf' | 'apk' | 'pacman' | 'zypper', string>>;
+  present(env: NodeJS.ProcessEnv): Promise<boolean>;
+}
+
+export const needs: Readonly<Record<NeedName, Need>> = {
+  git: {
+    why: 'git: clones repositories',
+    packages: { apt: 'git', dnf: 'git', apk: 'git', pacman: 'git', zypper: 'git' },
+    present: (env) => onPath('git', env).then(Boolean),
+  },
+  docker: {
+    why: 'Docker Engine: runs steps in containers',
+    packages: { apt: 'docker.io', dnf: 'moby-engine', apk: 'docker', pacman: 'docker', zypper: 'docker' },
+    // A daemon that answers is enough, wherever it came from; so is one that can be started.
+    present: async (env) => (await daemonAnswers(env)) || (await onPath('dockerd', env)) !== undefined,
+  },
+  nftables: {
+    why: 'nftables: keeps the containers of jobs out of private networks',
+    packages: { apt: 'nftables', dnf: 'nftables', apk: 'nftables', pacman: 'nftables', zypper: 'nftables' },
+    present: (env) => onPath('nft', env).then(Boolean),
+  },
+  busybox: {
+    why: 'busybox-static: the contents of the images, so that no registry is needed',
+    packages: {
+      apt: 'busybox-static',
+      dnf: 'busybox',
+      apk: 'busybox-static',
+      pacman: 'busybox',
+      zypper: 'busybox-static',
+    },
+    present: staticBusyboxPresent,
+  },
+};
+
+/** Programs of the administrator are looked for in sbin too, which an ordinary PATH lacks. */
+export function searchPath(env: NodeJS.ProcessEnv): string[] {
+  return [...(env['PATH'] ?? '').split(path.delimiter).filter(path.isAbsolute), '/usr/sbin', '/sbin'];
+}
+
+export async function onPath(program: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  for (const directory of searchPath(env)) {
+    const file = path.join(directory, program);
+    const found = await access(file, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (found) return file;
+  }
+  return undefined;
+}
+
+/** The dynamically linked one is no use in an image that holds nothing else. */
+async function staticBusyboxPresent(env: NodeJS.ProcessEnv): Promise<boolean> {
+  const file = await onPath('busybox', env);
+  return file !== undefined && !(await readFile(file)).includes('/ld-');
+}
+
+async function daemonAnswers(env: NodeJS.ProcessEnv): Promise<boolean> {
+  const host = env['DOCKER_HOST'] || 'unix:///var/run/docker.sock';
+  if (!host.startsWith('unix://')) return false;
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const ping = request({ socketPath: host.slice('unix://'.length), path: '/_ping', timeout: 5000 });
+  ping.on('response', (response) => {
+    response.resume();
+    resolve(response.statusCode === 200);
+  });
+  ping.on('timeout', () => ping.destroy(new Error('the daemon does not answer')));
+  ping.on('error', () => resolve(false));
+  ping.end();
+  return promise;
+}
