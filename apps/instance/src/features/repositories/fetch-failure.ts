@@ -1,0 +1,47 @@
+import { ApiError } from '../../api-error.ts';
+import { GitError } from './git-process.ts';
+import { LocalSourceError } from './local-source.ts';
+import { MirrorTooLargeError } from './mirror.ts';
+
+/** Why a repository could not be fetched, for `lastError` and for whoever asked. Undefined: a mistake of ours. */
+export function describeFetchFailure(err: unknown, mirrorsDirectory: string): string | undefined {
+  if (
+    err instanceof GitError ||
+    err instanceof LocalSourceError ||
+    err instanceof MirrorTooLargeError ||
+    err instanceof ApiError
+  ) {
+    return err.message.replaceAll(mirrorsDirectory, 'mirrors').replace(/^git [a-z-]+: /, '');
+  }
+  return undefined;
+}
+
+/** The answer to a request that needed the fetch. Other errors than those of fetching are returned as they are. */
+export function fetchFailure(name: string, err: unknown, mirrorsDirectory: string): unknown {
+  // Says already what to do: install a newer git.
+  if (err instanceof ApiError) return err;
+  const why = describeFetchFailure(err, mirrorsDirectory);
+  if (why === undefined) return err;
+  if (err instanceof GitError && err.kind === 'stopped') {
+    return new ApiError(503, 'fetch_stopped', `The fetch of repository ${JSON.stringify(name)} was stopped`);
+  }
+  return new ApiError(
+    502,
+    'fetch_failed',
+    `Repository ${JSON.stringify(name)} could not be fetched: ${why}`,
+    hintFor(why),
+  );
+}
+
+function hintFor(why: string): string {
+  if (/could not read Username|Authentication failed|403|401/.test(why)) {
+    return 'The server asks for credentials or does not know the repository. Private repositories are reached by an ssh clone URL.';
+  }
+  if (/Host key verification failed/.test(why)) {
+    return 'Add the host key of the server to known_hosts of the account that the instance runs as.';
+  }
+  if (/Permission denied \(/.test(why)) {
+    return 'Give the public ssh key of the account that the instance runs as read access to the repository.';
+  }
+  return 'Check the clone URL and that its server is reachable from the instance, then sync the repository again.';
+}
