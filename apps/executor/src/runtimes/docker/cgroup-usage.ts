@@ -1,0 +1,69 @@
+import { readdir, readFile, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+export interface CgroupUsage {
+  cpuSeconds?: number;
+  peakMemoryBytes?: number;
+}
+
+/**
+ * Reads what a control group and all below it used since it was made. The step's container runs in a child, so the figures outlast it: a container's
+ * own group is gone by the time its exit is known.
+ * @param group path below each hierarchy's root
+ * @param root mount point of the control group file systems
+ * @returns nothing where the hierarchies are not visible to this process
+ */
+export async function readCgroupUsage(group: string, root = '/sys/fs/cgroup'): Promise<CgroupUsage> {
+  const [legacyCpu, legacyPeak, cpuStat, peak] = await Promise.all([
+    readOptional(join(root, 'cpuacct', group, 'cpuacct.usage')),
+    readOptional(join(root, 'memory', group, 'memory.max_usage_in_bytes')),
+    readOptional(join(root, group, 'cpu.stat')),
+    readOptional(join(root, group, 'memory.peak')),
+  ]);
+  const microseconds = /^usage_usec (\d+)$/m.exec(cpuStat ?? '')?.[1];
+  const cpuSeconds =
+    legacyCpu !== undefined
+      ? Number(legacyCpu) / 1e9
+      : microseconds !== undefined
+        ? Number(microseconds) / 1e6
+        : undefined;
+  const peakText = legacyPeak ?? peak;
+  return {
+    ...(cpuSeconds === undefined ? {} : { cpuSeconds }),
+    ...(peakText === undefined ? {} : { peakMemoryBytes: Number(peakText) }),
+  };
+}
+
+/** Removes an empty control group and the groups below it from every hierarchy. Nothing is left in them: a group with processes stays. */
+export async function removeCgroup(group: string, root = '/sys/fs/cgroup'): Promise<void> {
+  const hierarchies = await directories(root);
+  await Promise.all(['', ...hierarchies].map((hierarchy) => removeTree(join(root, hierarchy, group))));
+}
+
+async function removeTree(path: string): Promise<void> {
+  for (const child of await directories(path)) await removeTree(join(path, child));
+  try {
+    await rmdir(path);
+  } catch (error) {
+    const code: unknown = Reflect.get(Object(error), 'code');
+    // Not there in this hierarchy, or not ours to remove: the daemon's business then.
+    if (code !== 'ENOENT' && code !== 'EACCES' && code !== 'EROFS' && code !== 'EPERM') throw error;
+  }
+}
+
+async function directories(path: string): Promise<string[]> {
+  try {
+    const entries = await readdir(path, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  } catch {
+    return [];
+  }
+}
+
+async function readOptional(path: string): Promise<string | undefined> {
+  try {
+    return (await readFile(path, 'utf8')).trim();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,118 @@
+import { join } from 'node:path';
+import { type Runtime, SandboxError } from '../runtime.ts';
+import { type DaemonFacts, daemonFacts } from './daemon-facts.ts';
+import { dockerSocketPath } from './docker-host.ts';
+import { openEngine } from './engine.ts';
+import { openImages } from './images.ts';
+import { sandboxNames } from './names.ts';
+import type { NetworkOptions } from './network.ts';
+import { parseCIDR } from './network-rules.ts';
+import { sandboxRecords } from './records.ts';
+import { createSandbox, removeSandbox } from './sandbox.ts';
+import { validateDocker } from './validate.ts';
+
+export interface DockerRuntimeOptions {
+  /** `<host>-<uuid>`: the value of the label by which containers and networks are known as ours. */
+  executorName: string;
+  /** Of the executor; records of what is on the machine are kept in `docker/` below it. */
+  dataDirectory: string;
+  /** `DOCKER_HOST`; only `unix://`. */
+  dockerHost?: string | undefined;
+  /** `EXECUTOR_DOCKER_HOST_MOUNT_PATH`: the workspaces' parent directory as the daemon sees it. */
+  hostMountPath?: string | undefined;
+  /** `EXECUTOR_DOCKER_ADD_HOST_GATEWAY`: `host.docker.internal` names this machine in steps. */
+  addHostGateway?: boolean;
+  /** `EXECUTOR_DOCKER_ALLOW_LOCAL_IMAGES`: images that no registry vouches for may be used. */
+  allowLocalImages?: boolean;
+  /** `EXECUTOR_ALLOWED_CIDRS`: ranges that jobs with network `public` may reach although they are private. */
+  allowedCIDRs?: readonly string[];
+  /** `EXECUTOR_FRONTEND_URL`: steps may reach it wherever it is. */
+  instanceURL: URL;
+  /** `EXECUTOR_MIN_FREE_DISK`, in bytes: a step is stopped when this machine has less. */
+  minFreeDiskBytes: number;
+  /** Path of the daemon's network namespace where it is not the executor's own: rootless or private daemons. */
+  networkNamespace?: string | undefined;
+  /** For what went wrong outside any job. */
+  warn(message: string, error: unknown): void;
+}
+
+/**
+ * Runs steps as containers of a Docker daemon on this machine. No connection is made before the first call.
+ * @throws RangeError for a `dockerHost` or an `allowedCIDRs` entry that cannot be used
+ */
+export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & AsyncDisposable {
+  const engine = openEngine(dockerSocketPath(options.dockerHost));
+  const images = openImages(engine, { allowLocalImages: options.allowLocalImages ?? false });
+  const records = sandboxRecords(join(options.dataDirectory, 'docker'));
+  const network: NetworkOptions = {
+    instanceURL: options.instanceURL,
+    allowedCIDRs: (options.allowedCIDRs ?? []).map(parseCIDR),
+    networkNamespace: options.networkNamespace,
+  };
+  /** Sandboxes that exist or are being made. */
+  const live = new Set<string>();
+  let facts: DaemonFacts | undefined;
+
+  return {
+    name: 'docker',
+    isolation: { runtime: 'docker' },
+    validate: (signal) => validateDocker(engine, options.networkNamespace, signal),
+    async create(job, signal) {
+      const names = sandboxNames(options.executorName, job.id, job.attempt);
+      live.add(names.sandbox);
+      try {
+        facts ??= await daemonFacts(engine, signal);
+        await records.add(names, {
+          socketPath: engine.socketPath,
+          networkNamespace: options.networkNamespace,
+        });
+        return await createSandbox(
+          {
+            engine,
+            images,
+            facts,
+            names,
+            network,
+            hostMountPath: options.hostMountPath,
+            addHostGateway: options.addHostGateway ?? false,
+            minFreeDiskBytes: options.minFreeDiskBytes,
+            async onRemoved(error) {
+              // A sandbox that could not be removed keeps its record: the next sweep takes it.
+              live.delete(names.sandbox);
+              if (error === undefined) await records.remove(names.sandbox);
+              else options.warn(`sandbox of job ${job.id} could not be removed yet`, error);
+            },
+          },
+          job,
+        );
+      } catch (error) {
+        live.delete(names.sandbox);
+        signal.throwIfAborted();
+        if (error instanceof SandboxError) throw error;
+        throw new SandboxError(error instanceof Error ? error.message : String(error), {
+          infrastructure: true,
+          cause: error,
+        });
+      }
+    },
+    async sweep(signal) {
+      for (const record of await records.abandoned(live)) {
+        signal.throwIfAborted();
+        try {
+          await using recordEngine =
+            record.socketPath === engine.socketPath ? undefined : openEngine(record.socketPath);
+          await removeSandbox(recordEngine ?? engine, record, record.networkNamespace);
+          await records.remove(record.sandbox);
+        } catch (error) {
+          options.warn(
+            `what job ${record.job} of ${record.executor} left behind could not be removed yet`,
+            error,
+          );
+        }
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await engine[Symbol.asyncDispose]();
+    },
+  };
+}

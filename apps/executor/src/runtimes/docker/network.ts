@@ -1,0 +1,169 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { SandboxError } from '../runtime.ts';
+import { type Engine, enginePath } from './engine.ts';
+import { EngineError, isGone } from './engine-errors.ts';
+import { labelsOf, type SandboxNames } from './names.ts';
+import { rulesetFor } from './network-rules.ts';
+import { NftError, nft } from './nft.ts';
+import { instanceEndpoints, machineResolvers } from './resolvers.ts';
+import { chooseSubnet, parseRoutes } from './subnets.ts';
+
+export interface NetworkOptions {
+  instanceURL: URL;
+  /** Checked and normalised by `parseCIDR`. */
+  allowedCIDRs: readonly string[];
+  /** Path of the daemon's network namespace; undefined: that of this process. */
+  networkNamespace: string | undefined;
+}
+
+export interface JobNetwork {
+  /** The machine's own address in this network. */
+  gateway: string;
+}
+
+const subnetTries = 8;
+
+/**
+ * Makes a job's own network, and its rules before anything can be in it.
+ * @throws SandboxError when rules cannot be set: a job never runs in an open network
+ */
+export async function createNetwork(
+  engine: Engine,
+  names: SandboxNames,
+  options: NetworkOptions,
+): Promise<JobNetwork> {
+  const gateway = await createBridge(engine, names, options);
+  const rules = rulesetFor({
+    table: names.table,
+    bridge: names.bridge,
+    resolvers: await machineResolvers(),
+    endpoints: await instanceEndpoints(options.instanceURL, gateway),
+    allowedCIDRs: options.allowedCIDRs,
+  });
+  try {
+    await nft(options.networkNamespace, rules);
+  } catch (error) {
+    throw rulesError(error);
+  }
+  return { gateway };
+}
+
+/** Takes a job's network and its rules away; what is gone already is fine. The rules go last. */
+export async function removeNetwork(
+  engine: Engine,
+  names: Pick<SandboxNames, 'network' | 'table'>,
+  networkNamespace: string | undefined,
+): Promise<void> {
+  try {
+    await engine.send({
+      method: 'DELETE',
+      path: `/networks${enginePath(names.network)}`,
+      deadlineSeconds: 30,
+    });
+  } catch (error) {
+    if (!isGone(error)) throw error;
+  }
+  await removeRules(names.table, networkNamespace);
+}
+
+/** Also fine when the network namespace is gone: so are its rules. */
+export async function removeRules(table: string, networkNamespace: string | undefined): Promise<void> {
+  try {
+    await nft(networkNamespace, `delete table inet ${table}\n`);
+  } catch (error) {
+    if (error instanceof NftError && (error.missing || /no such file or directory/i.test(error.message)))
+      return;
+    throw error;
+  }
+}
+
+async function createBridge(engine: Engine, names: SandboxNames, options: NetworkOptions): Promise<string> {
+  for (let attempt = 1; ; attempt++) {
+    const subnet = chooseSubnet(parseRoutes(await routeTable(options.networkNamespace)));
+    if (subnet === undefined)
+      throw new SandboxError(
+        'this machine has routes to all of 10.62.0.0/16, 172.29.0.0/16 and 192.168.240.0/20, so there is no range left for a job network: run jobs with network "none", or use another machine',
+        { infrastructure: true },
+      );
+    try {
+      await engine.send({
+        method: 'POST',
+        path: '/networks/create',
+        body: {
+          Name: names.network,
+          CheckDuplicate: true,
+          Driver: 'bridge',
+          EnableIPv6: false,
+          IPAM: { Driver: 'default', Config: [{ Subnet: subnet }] },
+          Options: {
+            'com.docker.network.bridge.name': names.bridge,
+            'com.docker.network.bridge.enable_icc': 'false',
+            'com.docker.network.bridge.enable_ip_masquerade': 'true',
+          },
+          Labels: labelsOf(names),
+        },
+        deadlineSeconds: 60,
+      });
+      return await gatewayOf(engine, names.network);
+    } catch (error) {
+      const isTaken = error instanceof EngineError && /overlaps|conflicts with network/i.test(error.message);
+      if (isTaken && attempt < subnetTries) continue;
+      throw networkError(error);
+    }
+  }
+}
+
+const networkSchema = z.object({
+  IPAM: z.object({ Config: z.array(z.object({ Gateway: z.string().optional(), Subnet: z.string() })) }),
+});
+
+async function gatewayOf(engine: Engine, network: string): Promise<string> {
+  const answer = await engine.json(
+    { method: 'GET', path: `/networks${enginePath(network)}`, deadlineSeconds: 30 },
+    networkSchema,
+  );
+  const config = answer.IPAM.Config[0];
+  if (config?.Gateway !== undefined) return config.Gateway.replace(/\/.*$/, '');
+  // The daemon takes the subnet's first address where none was asked for.
+  const parts = (config?.Subnet ?? '').replace(/\/.*$/, '').split('.');
+  return [...parts.slice(0, 3), Number(parts[3]) + 1].join('.');
+}
+
+/** A namespace's routes are shown by any process in it; ours, unless the daemon lives in another. */
+async function routeTable(networkNamespace: string | undefined): Promise<string> {
+  const owner = /^(\/proc\/\d+)\/ns\/net$/.exec(networkNamespace ?? '')?.[1] ?? '/proc/self';
+  try {
+    return await readFile(`${owner}/net/route`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function networkError(error: unknown): SandboxError {
+  if (error instanceof SandboxError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const hint = /iptables/i.test(message)
+    ? ' (the daemon must manage iptables: it must not run with --iptables=false)'
+    : '';
+  return new SandboxError(`the job's network could not be made: ${message}${hint}`, {
+    infrastructure: true,
+    cause: error,
+  });
+}
+
+function rulesError(error: unknown): SandboxError {
+  const message = error instanceof Error ? error.message : String(error);
+  const reason =
+    error instanceof NftError && error.missing
+      ? `${message}: install it (apt-get install nftables)`
+      : /interface does not exist/i.test(message)
+        ? "the Docker daemon's networks are not in this executor's network namespace: run the executor in that of the daemon (for a container: --network host), or name it in EXECUTOR_DOCKER_NETWORK_NAMESPACE"
+        : /not permitted/i.test(message)
+          ? `${message}: the executor needs root, or CAP_NET_ADMIN`
+          : message;
+  return new SandboxError(
+    `the firewall rules of the job's network could not be set, and no job runs in an open network. ${reason}. Jobs with network "none" need no rules.`,
+    { infrastructure: true, cause: error },
+  );
+}

@@ -1,0 +1,154 @@
+import { stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { formatByteSize } from '@kiln/protocol';
+import { z } from 'zod';
+import type { Sandbox, SandboxJob, SandboxLimits, SandboxStep, StepResult, StepStreams } from '../runtime.ts';
+import { removeCgroup } from './cgroup-usage.ts';
+import { removeContainer } from './container.ts';
+import { type ContainerSurroundings, equivalentCommand } from './container-spec.ts';
+import type { DaemonFacts } from './daemon-facts.ts';
+import type { Engine } from './engine.ts';
+import type { Images } from './images.ts';
+import { ownershipFilter, type SandboxNames } from './names.ts';
+import { createNetwork, type NetworkOptions, removeNetwork } from './network.ts';
+import { networkReport } from './network-report.ts';
+import { runStep } from './step.ts';
+import { readWorkspaceFile } from './workspace-file.ts';
+
+export interface SandboxSurroundings {
+  engine: Engine;
+  images: Images;
+  facts: DaemonFacts;
+  names: SandboxNames;
+  network: NetworkOptions;
+  hostMountPath: string | undefined;
+  addHostGateway: boolean;
+  minFreeDiskBytes: number;
+  /** Called when the sandbox is gone from the machine, or could not be removed now. */
+  onRemoved(error: unknown): Promise<void>;
+}
+
+/** @throws SandboxError; what was made until then is removed again */
+export async function createSandbox(around: SandboxSurroundings, job: SandboxJob): Promise<Sandbox> {
+  const { engine, names, facts } = around;
+  const limits = limitsOf(job, facts);
+  let gateway: string | undefined;
+  if (job.network === 'public') {
+    try {
+      gateway = (await createNetwork(engine, names, around.network)).gateway;
+    } catch (error) {
+      await dispose(around);
+      throw error;
+    }
+  }
+  const separateCgroups = facts.cgroupDriver === 'cgroupfs' && (await cgroupsVisible(facts));
+  const reported = { sentBytes: 0, receivedBytes: 0, refused: new Set<string>() };
+  let stepCount = 0;
+
+  function container(number: number): ContainerSurroundings {
+    return {
+      names,
+      workspaceSource:
+        around.hostMountPath === undefined
+          ? job.workspaceDirectory
+          : join(around.hostMountPath, basename(job.workspaceDirectory)),
+      network: gateway === undefined ? 'none' : names.network,
+      extraHosts: around.addHostGateway && gateway !== undefined ? [`host.docker.internal:${gateway}`] : [],
+      limits,
+      cgroupParent: separateCgroups ? `${names.cgroup}/${number}` : undefined,
+    };
+  }
+
+  async function networkUsage(): Promise<StepResult['usage']> {
+    if (gateway === undefined) return { networkRxBytes: 0, networkTxBytes: 0 };
+    const report = await networkReport(names.table, around.network.networkNamespace).catch(() => undefined);
+    if (!report) return {};
+    for (const destination of report.refused) {
+      if (reported.refused.has(destination)) continue;
+      reported.refused.add(destination);
+      job.notice(
+        `the network rules refused ${destination} (EXECUTOR_ALLOWED_CIDRS of the executor opens private ranges)`,
+      );
+    }
+    const usage = {
+      networkRxBytes: report.receivedBytes - reported.receivedBytes,
+      networkTxBytes: report.sentBytes - reported.sentBytes,
+    };
+    reported.receivedBytes = report.receivedBytes;
+    reported.sentBytes = report.sentBytes;
+    return usage;
+  }
+
+  return {
+    commandLine: (step: SandboxStep) => equivalentCommand(step, step.image, container(stepCount + 1)),
+    async run(step: SandboxStep, streams: StepStreams, signal: AbortSignal) {
+      stepCount += 1;
+      const result = await runStep(
+        {
+          engine,
+          images: around.images,
+          job: { ...job, limits },
+          container: container(stepCount),
+          fileSystems: [job.workspaceDirectory, facts.rootDirectory],
+          minFreeDiskBytes: around.minFreeDiskBytes,
+        },
+        step,
+        streams,
+        signal,
+      );
+      return { ...result, usage: { ...result.usage, ...(await networkUsage()) } };
+    },
+    readFile: (path, maxBytes) => readWorkspaceFile(job.workspaceDirectory, path, maxBytes),
+    [Symbol.asyncDispose]: () => dispose(around),
+  };
+}
+
+/** Removes all that belongs to a sandbox, by its labels and names. */
+export async function removeSandbox(
+  engine: Engine,
+  names: Pick<SandboxNames, 'executor' | 'sandbox' | 'network' | 'table' | 'cgroup'>,
+  networkNamespace: string | undefined,
+): Promise<void> {
+  const containers = await engine.json(
+    {
+      method: 'GET',
+      path: '/containers/json',
+      query: { all: 'true', filters: ownershipFilter(names) },
+      deadlineSeconds: 30,
+    },
+    z.array(z.object({ Id: z.string() })),
+  );
+  await Promise.all(containers.map(({ Id }) => removeContainer(engine, Id)));
+  await removeNetwork(engine, names, networkNamespace);
+  await removeCgroup(names.cgroup);
+}
+
+async function dispose(around: SandboxSurroundings): Promise<void> {
+  try {
+    await removeSandbox(around.engine, around.names, around.network.networkNamespace);
+  } catch (error) {
+    await around.onRemoved(error);
+    return;
+  }
+  await around.onRemoved(undefined);
+}
+
+/** Docker refuses more CPUs than the machine has, and takes more memory than it has without a word. */
+function limitsOf(job: SandboxJob, facts: DaemonFacts): SandboxLimits {
+  const { limits } = job;
+  if (limits.memoryBytes > facts.memoryBytes)
+    job.notice(
+      `the job's memory limit of ${formatByteSize(limits.memoryBytes)} is more than this machine has (${formatByteSize(facts.memoryBytes)})`,
+    );
+  if (limits.numCPUs <= facts.numCPUs) return limits;
+  job.notice(`the job gets ${facts.numCPUs} CPUs: this machine has no ${limits.numCPUs}`);
+  return { ...limits, numCPUs: facts.numCPUs };
+}
+
+async function cgroupsVisible(facts: DaemonFacts): Promise<boolean> {
+  const path = facts.cgroupVersion === '2' ? '/sys/fs/cgroup/cgroup.procs' : '/sys/fs/cgroup/cpuacct/tasks';
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,2 @@
+export { type Dockerd, ensureDockerd, startDockerd } from './dockerd.ts';
+export { demoImages, ensureImages } from './images.ts';
