@@ -9,7 +9,7 @@ import { urlForms } from './encodings/url.ts';
 export const minSubstringBytes = 6;
 /** Fewer letters and digits than this in a line of a multi-line value say nothing (`{`, `},`, `--`). */
 const minLineWordBytes = 3;
-/** Forms of short values that turn other text into them too easily (`a` is `61` in hex) start at this length. */
+/** Shorter values are looked for as they are only: encoded, they turn up by chance (`a` is `61` in hex). */
 const minEncodedBytes = 3;
 /** No more of a form than this is indexed; see {@link Pattern.unindexedBytes}. */
 const maxIndexedBytes = 4096;
@@ -20,7 +20,10 @@ export interface Pattern {
   secret: number;
   /** What to find; never empty. */
   bytes: Uint8Array;
-  /** How many bytes of the form follow `bytes`. They are masked unseen when `bytes` was found. */
+  /**
+   * How many bytes of the form follow `bytes`. When `bytes` was found they are masked unseen, up to the end of the line;
+   * of forms that begin alike the longest counts.
+   */
   unindexedBytes: number;
   /** Only where neither neighbour is a letter, a digit, `_` or not ASCII. */
   wholeWord: boolean;
@@ -61,11 +64,11 @@ type Add = (pattern: Pattern) => void;
 
 function addForms(add: Add, secret: number, value: string): void {
   const bytes = Buffer.from(value, 'utf8');
+  if (bytes.length < minEncodedBytes) return;
   const wholeWord = isShort(value);
   for (const form of [...urlForms(value), ...jsonForms(value), ...markupForms(value), ...shellForms(value)]) {
     addLines(add, secret, form, wholeWord);
   }
-  if (bytes.length < minEncodedBytes) return;
   const hex = bytes.toString('hex');
   for (const form of [hex, hex.toUpperCase()]) {
     add(pattern(secret, Buffer.from(form), { wholeWord, alphabet: 'hex' }));

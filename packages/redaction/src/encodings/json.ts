@@ -30,12 +30,16 @@ function dotnet(value: string): string {
     '\b': '\\b',
     '\f': '\\f',
   };
-  return Array.from({ length: value.length }, (_, index) => {
+  let text = '';
+  for (let index = 0; index < value.length; index++) {
     const character = value.charAt(index);
-    if (/[ -~]/.test(character) && !/[\\"'<>&+`]/.test(character)) return character;
-    return short[character] ?? `\\u${unicodeEscape(character).slice(2).toUpperCase()}`;
-  }).join('');
+    if (character >= ' ' && character <= '~' && !escapedByDotnet.includes(character)) text += character;
+    else text += short[character] ?? `\\u${unicodeEscape(character).slice(2).toUpperCase()}`;
+  }
+  return text;
 }
+
+const escapedByDotnet = '\\"\'<>&+`';
 
 /** Without the `u` flag a character outside the basic plane arrives here as two surrogates, each an escape of its own. */
 function unicodeEscape(character: string): string {

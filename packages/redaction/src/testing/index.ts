@@ -1,0 +1,2 @@
+export { benignCorpus } from './benign-corpus.ts';
+export { typicalSecrets } from './typical-secrets.ts';
