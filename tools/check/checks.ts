@@ -1,0 +1,66 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { runCommand } from '../process/run-command.ts';
+
+/** A look at the sources that needs no service. Resolves to what is wrong, for people; undefined: nothing. */
+interface Check {
+  name: string;
+  run(root: string, signal: AbortSignal): Promise<string | undefined>;
+}
+
+const checks: readonly Check[] = [
+  { name: 'types', run: (root, signal) => tool(['tsc', '--noEmit'], root, signal) },
+  {
+    name: 'lint and format',
+    run: (root, signal) =>
+      tool(['biome', 'check', '--error-on-warnings', '--max-diagnostics=50', '.'], root, signal),
+  },
+  {
+    name: 'dead code',
+    run: (root, signal) => tool(['knip', '--no-progress', '--no-config-hints'], root, signal),
+  },
+  { name: 'lockfiles', run: checkLockfiles },
+];
+
+/** Runs every check, says how long each took, and resolves to the number of those that failed. */
+export async function runChecks(root: string, signal: AbortSignal): Promise<number> {
+  let failed = 0;
+  for (const check of checks) {
+    const startedMs = performance.now();
+    const complaint = await check.run(root, signal);
+    const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
+    process.stdout.write(`${check.name}: ${complaint === undefined ? 'ok' : 'FAILED'} (${seconds} s)\n`);
+    if (complaint === undefined) continue;
+    failed++;
+    process.stdout.write(`${complaint.trimEnd()}\n`);
+  }
+  return failed;
+}
+
+async function tool(
+  command: readonly string[],
+  root: string,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const [program = '', ...args] = command;
+  const { code, output } = await runCommand(program, args, { cwd: root, env: process.env, signal });
+  return code === 0 ? undefined : output || `${program} ended with exit code ${code}`;
+}
+
+/** A lockfile names no download addresses, so that any registry will do, and says what each package must hash to. */
+async function checkLockfiles(root: string): Promise<string | undefined> {
+  const complaints: string[] = [];
+  for (const file of ['package-lock.json', 'tools/node/package-lock.json']) {
+    const lock: unknown = JSON.parse(await readFile(path.join(root, file), 'utf8'));
+    const packages: unknown = Reflect.get(Object(lock), 'packages');
+    for (const [name, entry] of Object.entries(Object(packages))) {
+      if (!name.startsWith('node_modules/')) continue;
+      const { resolved, integrity, link } = Object(entry);
+      if (typeof resolved === 'string' && /^\w+:/.test(resolved))
+        complaints.push(`${file}: ${name} has an address`);
+      if (integrity === undefined && link !== true) complaints.push(`${file}: ${name} has no integrity`);
+    }
+  }
+  if (complaints.length === 0) return undefined;
+  return `${complaints.join('\n')}\nmake it again with the npm of this project: its .npmrc keeps addresses out`;
+}
