@@ -66,7 +66,8 @@ function addForms(add: Add, secret: number, value: string): void {
   const bytes = Buffer.from(value, 'utf8');
   if (bytes.length < minEncodedBytes) return;
   const wholeWord = isShort(value);
-  for (const form of [...urlForms(value), ...jsonForms(value), ...markupForms(value), ...shellForms(value)]) {
+  const escaped = [...urlForms(value), ...jsonForms(value), ...markupForms(value), ...shellForms(value)];
+  for (const form of new Set(escaped)) {
     addLines(add, secret, form, wholeWord);
   }
   const hex = bytes.toString('hex');
