@@ -45,7 +45,7 @@ export async function run(args: string[]): Promise<BenchResult> {
       {
         name: 'benign text, median',
         value: median(plain),
-        unit: 'MB/s',
+        unit: 'MB/s of CPU time',
         must: { atLeast: 100 },
         aim: { atLeast: 200 },
       },
@@ -70,10 +70,12 @@ function redactAll(redactor: Redactor, bytes: Uint8Array): number {
   return shown + stream.flush().length;
 }
 
+/** By the processor time of this process: on a machine that others use as well, the clock measures them. */
 function megabytesPerSecond(redactor: Redactor, bytes: Uint8Array): number {
-  const begun = performance.now();
+  const begun = process.cpuUsage();
   redactAll(redactor, bytes);
-  return bytes.length / 1e6 / ((performance.now() - begun) / 1000);
+  const { user, system } = process.cpuUsage(begun);
+  return bytes.length / (user + system);
 }
 
 /** The corpus with `count` secrets written over it, evenly apart. */
