@@ -1,0 +1,147 @@
+import {
+  type ExecutorView,
+  type ExtensionName,
+  type Isolation,
+  isQueueName,
+  type QueueName,
+} from '@kiln/protocol';
+import type { Logger } from 'pino';
+import type { Database } from '../../database/index.ts';
+import { openDraining } from './draining.ts';
+import { createExecutorMetrics, type ExecutorMetrics } from './executor-metrics.ts';
+import { startStaleRowCleanup } from './stale-rows.ts';
+import { activeSeconds, type ExecutorRow, executorColumns, executorView } from './view.ts';
+
+/** What a heartbeat says of the executor itself. Texts may be empty; they are cut where they are longer than any real one. */
+export interface ExecutorBeat {
+  name: string;
+  queues: readonly QueueName[];
+  os: string;
+  architecture: string;
+  dockerVersion: string;
+  executorVersion: string;
+  gitVersion: string;
+  igniteVersion: string;
+  srcCliVersion: string;
+  kilnVersion: string;
+  extensions: readonly ExtensionName[];
+  slots?: number | undefined;
+  running?: number | undefined;
+  isolation?: Isolation | undefined;
+  /** Set in the last heartbeat of an executor that says goodbye. */
+  endedBecause?: string | undefined;
+}
+
+/** Executors that can take jobs of a queue now: active and not draining. */
+export interface QueueCapacity {
+  executors: number;
+  /** Those that know the extension `limits`. */
+  withLimits: number;
+}
+
+/** The fleet: executors register themselves by heartbeats, and are known until a week after the last one. */
+export interface Executors extends AsyncDisposable {
+  /** Registers or updates the executor. @returns whether it shall take no further jobs */
+  beat(beat: ExecutorBeat): Promise<{ draining: boolean }>;
+  /** As known in this process; changes of other instances arrive within milliseconds. */
+  isDraining(name: string): boolean;
+  /** Calls back when draining is ordered or taken back, until disposed. */
+  watchDraining(name: string, onChange: () => void): Disposable;
+  /** Orders or ends draining; undefined when there is no such executor. */
+  setDraining(name: string, draining: boolean): Promise<ExecutorView | undefined>;
+  /** Newest first. */
+  list(): Promise<ExecutorView[]>;
+  capacity(): Promise<Record<QueueName, QueueCapacity>>;
+  /** The metrics that executors send with their heartbeats. */
+  metrics: ExecutorMetrics;
+}
+
+const maxTextCharacters = 255;
+
+export async function openExecutors(database: Database, log: Logger): Promise<Executors> {
+  const draining = await openDraining(database, log);
+  const metrics = createExecutorMetrics();
+  const cleanup = startStaleRowCleanup(database, log);
+
+  return {
+    async beat(beat) {
+      const [row] = await database.query<{ draining: boolean }>(
+        { name: 'executor_beat', text: beatStatement },
+        beatValues(beat),
+      );
+      return { draining: row?.draining ?? false };
+    },
+    isDraining: draining.has,
+    watchDraining: draining.watch,
+    async setDraining(name, drain) {
+      const [row] = await database.query<ExecutorRow>(
+        `update executors set draining = $2 where name = $1 returning ${executorColumns}`,
+        [name, drain],
+      );
+      if (!row) return undefined;
+      await draining.changed(name, drain);
+      return executorView(row);
+    },
+    async list() {
+      const rows = await database.query<ExecutorRow>(
+        `select ${executorColumns} from executors order by first_seen_at desc, name`,
+      );
+      return rows.map(executorView);
+    },
+    async capacity() {
+      const rows = await database.query<{ queue: string; executors: number; withLimits: number }>({
+        name: 'executor_capacity',
+        text: `select queue, count(*) as executors, count(*) filter (where 'limits' = any(extensions)) as "withLimits"
+          from executors, unnest(queues) as queue
+          where last_seen_at >= now() - make_interval(secs => ${activeSeconds}) and ended_because is null and not draining
+          group by queue`,
+      });
+      const none = { executors: 0, withLimits: 0 };
+      const capacity = { batches: none, codeintel: none, jobs: none };
+      for (const { queue, ...count } of rows) if (isQueueName(queue)) capacity[queue] = count;
+      return capacity;
+    },
+    metrics,
+    async [Symbol.asyncDispose]() {
+      await cleanup[Symbol.asyncDispose]();
+      await draining[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Every column but first_seen_at is overwritten, and draining, which is not the executor's to say. */
+const beatStatement = `
+  insert into executors (name, queues, os, architecture, docker_version, executor_version, git_version, ignite_version,
+    src_cli_version, kiln_version, extensions, slots, running, isolation, ended_because)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+  on conflict (name) do update set
+    queues = excluded.queues, os = excluded.os, architecture = excluded.architecture,
+    docker_version = excluded.docker_version, executor_version = excluded.executor_version,
+    git_version = excluded.git_version, ignite_version = excluded.ignite_version,
+    src_cli_version = excluded.src_cli_version, kiln_version = excluded.kiln_version,
+    extensions = excluded.extensions, slots = excluded.slots, running = excluded.running,
+    isolation = excluded.isolation, ended_because = excluded.ended_because, last_seen_at = now()
+  returning draining`;
+
+function beatValues(beat: ExecutorBeat): unknown[] {
+  const texts = [
+    beat.os,
+    beat.architecture,
+    beat.dockerVersion,
+    beat.executorVersion,
+    beat.gitVersion,
+    beat.igniteVersion,
+    beat.srcCliVersion,
+    beat.kilnVersion,
+  ];
+  return [
+    beat.name,
+    beat.queues,
+    ...texts.map((text) => text.slice(0, maxTextCharacters).toWellFormed()),
+    beat.extensions,
+    beat.slots ?? null,
+    beat.running ?? null,
+    beat.isolation ? JSON.stringify(beat.isolation) : null,
+    beat.endedBecause ?? null,
+  ];
+}
