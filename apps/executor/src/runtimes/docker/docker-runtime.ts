@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { type Runtime, SandboxError } from '../runtime.ts';
 import { type DaemonFacts, daemonFacts } from './daemon-facts.ts';
+import { daemonNetworkNamespace } from './daemon-namespace.ts';
 import { dockerSocketPath } from './docker-host.ts';
 import { openEngine } from './engine.ts';
 import { openImages } from './images.ts';
 import { sandboxNames } from './names.ts';
-import type { NetworkOptions } from './network.ts';
 import { parseCIDR } from './network-rules.ts';
 import { sandboxRecords } from './records.ts';
 import { createSandbox, removeSandbox } from './sandbox.ts';
@@ -30,8 +30,6 @@ export interface DockerRuntimeOptions {
   instanceURL: URL;
   /** `EXECUTOR_MIN_FREE_DISK`, in bytes: a step is stopped when this machine has less. */
   minFreeDiskBytes: number;
-  /** Path of the daemon's network namespace where it is not the executor's own: rootless or private daemons. */
-  networkNamespace?: string | undefined;
   /** For what went wrong outside any job. */
   warn(message: string, error: unknown): void;
 }
@@ -44,11 +42,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
   const engine = openEngine(dockerSocketPath(options.dockerHost));
   const images = openImages(engine, { allowLocalImages: options.allowLocalImages ?? false });
   const records = sandboxRecords(join(options.dataDirectory, 'docker'));
-  const network: NetworkOptions = {
-    instanceURL: options.instanceURL,
-    allowedCIDRs: (options.allowedCIDRs ?? []).map(parseCIDR),
-    networkNamespace: options.networkNamespace,
-  };
+  const allowedCIDRs = (options.allowedCIDRs ?? []).map(parseCIDR);
   /** Sandboxes that exist or are being made. */
   const live = new Set<string>();
   let facts: DaemonFacts | undefined;
@@ -56,23 +50,23 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
   return {
     name: 'docker',
     isolation: { runtime: 'docker' },
-    validate: (signal) => validateDocker(engine, options.networkNamespace, signal),
+    validate: async (signal) =>
+      validateDocker(engine, await daemonNetworkNamespace(engine.socketPath), signal),
     async create(job, signal) {
       const names = sandboxNames(options.executorName, job.id, job.attempt);
       live.add(names.sandbox);
       try {
         facts ??= await daemonFacts(engine, signal);
-        await records.add(names, {
-          socketPath: engine.socketPath,
-          networkNamespace: options.networkNamespace,
-        });
+        // Looked up for each job: a daemon that restarted may have another.
+        const networkNamespace = await daemonNetworkNamespace(engine.socketPath);
+        await records.add(names, { socketPath: engine.socketPath, networkNamespace });
         return await createSandbox(
           {
             engine,
             images,
             facts,
             names,
-            network,
+            network: { instanceURL: options.instanceURL, allowedCIDRs, networkNamespace },
             hostMountPath: options.hostMountPath,
             addHostGateway: options.addHostGateway ?? false,
             minFreeDiskBytes: options.minFreeDiskBytes,

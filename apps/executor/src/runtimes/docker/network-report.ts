@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { nft } from './nft.ts';
+import { listTable } from './nft.ts';
 
 export interface NetworkReport {
   /** Bytes that left and reached the job's network since it was made; with the machine itself not counted. */
@@ -22,8 +22,7 @@ export async function networkReport(
   table: string,
   networkNamespace: string | undefined,
 ): Promise<NetworkReport> {
-  const text = await nft(networkNamespace, `list table inet ${table}\n`, ['-j', '-n']);
-  return parseNetworkReport(text);
+  return parseNetworkReport(await listTable(networkNamespace, table));
 }
 
 export function parseNetworkReport(text: string): NetworkReport {

@@ -5,7 +5,7 @@ import { type Engine, enginePath } from './engine.ts';
 import { EngineError, isGone } from './engine-errors.ts';
 import { labelsOf, type SandboxNames } from './names.ts';
 import { rulesetFor } from './network-rules.ts';
-import { NftError, nft } from './nft.ts';
+import { applyRules, NftError } from './nft.ts';
 import { instanceEndpoints, machineResolvers } from './resolvers.ts';
 import { chooseSubnet, parseRoutes } from './subnets.ts';
 
@@ -42,7 +42,7 @@ export async function createNetwork(
     allowedCIDRs: options.allowedCIDRs,
   });
   try {
-    await nft(options.networkNamespace, rules);
+    await applyRules(options.networkNamespace, rules);
   } catch (error) {
     throw rulesError(error);
   }
@@ -70,7 +70,7 @@ export async function removeNetwork(
 /** Also fine when the network namespace is gone: so are its rules. */
 export async function removeRules(table: string, networkNamespace: string | undefined): Promise<void> {
   try {
-    await nft(networkNamespace, `delete table inet ${table}\n`);
+    await applyRules(networkNamespace, `delete table inet ${table}\n`);
   } catch (error) {
     if (error instanceof NftError && (error.missing || /no such file or directory/i.test(error.message)))
       return;
@@ -158,7 +158,7 @@ function rulesError(error: unknown): SandboxError {
     error instanceof NftError && error.missing
       ? `${message}: install it (apt-get install nftables)`
       : /interface does not exist/i.test(message)
-        ? "the Docker daemon's networks are not in this executor's network namespace: run the executor in that of the daemon (for a container: --network host), or name it in EXECUTOR_DOCKER_NETWORK_NAMESPACE"
+        ? "the Docker daemon's networks are not in this executor's network namespace, nor can its own be seen: run the executor as root and, if it runs in a container, with --network host --pid host"
         : /not permitted/i.test(message)
           ? `${message}: the executor needs root, or CAP_NET_ADMIN`
           : message;

@@ -14,20 +14,36 @@ export class NftError extends Error {
 }
 
 /**
- * Runs `nft` with a script on its standard input: one transaction, all or nothing.
+ * Carries out a script as one transaction: all or nothing.
  * @param networkNamespace path of the namespace to act in; undefined: this process's own
- * @returns standard output
  * @throws NftError
  */
-export async function nft(
+export async function applyRules(networkNamespace: string | undefined, script: string): Promise<void> {
+  await nft(networkNamespace, ['-f', '-'], script);
+}
+
+/**
+ * @returns the table as JSON, with numbers for protocols and ports
+ * @throws NftError
+ */
+export async function listTable(networkNamespace: string | undefined, table: string): Promise<string> {
+  return nft(networkNamespace, ['-j', '-n', 'list', 'table', 'inet', table], '');
+}
+
+/** @throws NftError when rules cannot be read here, so surely not be set */
+export async function checkFirewall(networkNamespace: string | undefined): Promise<void> {
+  await nft(networkNamespace, ['list', 'tables'], '');
+}
+
+async function nft(
   networkNamespace: string | undefined,
-  script: string,
-  flags: readonly string[] = [],
+  parameters: readonly string[],
+  input: string,
 ): Promise<string> {
-  const command = ['nft', ...flags, '-f', '-'];
+  const command = ['nft', ...parameters];
   if (networkNamespace !== undefined) command.unshift('nsenter', `--net=${networkNamespace}`, '--');
-  const [program = '', ...parameters] = command;
-  const child = spawn(program, parameters, {
+  const [program = '', ...rest] = command;
+  const child = spawn(program, rest, {
     // Both live in sbin, which an unprivileged or minimal PATH lacks; nothing of our own environment is needed.
     env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -45,7 +61,7 @@ export async function nft(
   });
   // A command that is missing or dies early breaks the pipe: its exit tells more.
   child.stdin.on('error', () => undefined);
-  child.stdin.end(script);
+  child.stdin.end(input);
   child.on('error', (error) => {
     const missing = Reflect.get(error, 'code') === 'ENOENT';
     reject(new NftError(missing ? `${program} is not installed` : error.message, missing));

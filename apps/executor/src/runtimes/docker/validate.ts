@@ -1,7 +1,7 @@
 import type { Finding } from '../runtime.ts';
 import { type DaemonFacts, daemonFacts, runcVersion } from './daemon-facts.ts';
 import type { Engine } from './engine.ts';
-import { NftError, nft } from './nft.ts';
+import { checkFirewall, NftError } from './nft.ts';
 
 /** What would keep steps from running in Docker on this machine, or make them less isolated than they could be. */
 export async function validateDocker(
@@ -31,7 +31,7 @@ export async function validateDocker(
 
 async function firewallFindings(networkNamespace: string | undefined): Promise<Finding[]> {
   try {
-    await nft(networkNamespace, 'list tables\n');
+    await checkFirewall(networkNamespace);
     return [];
   } catch (error) {
     const isMissing = error instanceof NftError && error.missing;
@@ -56,12 +56,6 @@ export function daemonFindings(facts: DaemonFacts): Finding[] {
       severity: 'error',
       message: 'the Docker daemon has no control groups, so memory, CPU and process limits would not hold',
       fix: 'Rootless Docker needs cgroup v2 with delegation; or run the daemon as root.',
-    });
-  if (has('rootless'))
-    findings.push({
-      severity: 'warning',
-      message: 'Docker runs rootless: its networks are in a namespace of their own',
-      fix: 'Name the namespace of its network (/proc/<pid of dockerd>/ns/net) in EXECUTOR_DOCKER_NETWORK_NAMESPACE.',
     });
   if (!has('seccomp'))
     findings.push({
