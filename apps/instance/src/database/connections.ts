@@ -27,7 +27,7 @@ const idleInTransactionTimeoutMilliseconds = 20_000;
 const connectTimeoutMilliseconds = 5000;
 /** How long a call waits for a database that is restarting before it fails. */
 const acquireDeadlineMilliseconds = 20_000;
-const maxTransactionTries = 10;
+const maxTries = 10;
 
 /** Opens the pool. Nothing is connected yet: the first statement is. */
 export function createDatabase({ connection, log, maxConnections }: ConnectionOptions): Database {
@@ -77,23 +77,23 @@ export function createDatabase({ connection, log, maxConnections }: ConnectionOp
     }
   }
 
+  /** A statement or transaction that lost to another one changed nothing, and may well succeed when run again. */
+  async function withRetry<Result>(use: (client: pg.PoolClient) => Promise<Result>): Promise<Result> {
+    for (let tries = 1; ; tries++) {
+      const client = await acquire();
+      try {
+        return await releaseAfter(client, () => use(client));
+      } catch (error) {
+        if (!isConflict(error) || tries >= maxTries) throw error;
+        await sleep(Math.random() * Math.min(10 * 2 ** tries, 500));
+      }
+    }
+  }
+
   return {
     kysely: <Tables>() => pooled as Kysely<unknown> as Kysely<Tables>,
-    query: async (statement, values) => {
-      const client = await acquire();
-      return releaseAfter(client, () => run(client, statement, values));
-    },
-    async transaction(body) {
-      for (let tries = 1; ; tries++) {
-        const client = await acquire();
-        try {
-          return await releaseAfter(client, () => runTransaction(client, body));
-        } catch (error) {
-          if (!isConflict(error) || tries >= maxTransactionTries) throw error;
-          await sleep(Math.random() * Math.min(10 * 2 ** tries, 500));
-        }
-      }
-    },
+    query: (statement, values) => withRetry((client) => run(client, statement, values)),
+    transaction: (body) => withRetry((client) => runTransaction(client, body)),
     listen: (channel, onPayload, onGap) => listener.listen(channel, onPayload, onGap),
     async [Symbol.asyncDispose]() {
       closing.abort();
@@ -176,7 +176,7 @@ function isConnectionError(error: unknown): boolean {
   return /connection|timeout/i.test(error.message);
 }
 
-/** Serialization failure and deadlock: the same transaction may well succeed when it is run again. */
+/** Serialization failure and deadlock. */
 function isConflict(error: unknown): boolean {
   const state = sqlState(error);
   return state === '40001' || state === '40P01';

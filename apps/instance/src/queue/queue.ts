@@ -26,6 +26,8 @@ export interface DequeueRequest {
   limits: boolean;
   /** Knows the `confirm` extension: an unconfirmed claim returns to the head of its lane after 10 s. */
   confirm: boolean;
+  /** How the executor isolates jobs, as its last heartbeat said; kept with the attempt. */
+  isolation?: Isolation | null | undefined;
   /** 0: answer at once. */
   waitSeconds: number;
   /** Aborts when the client is gone; nothing is claimed for it then. */

@@ -1,0 +1,65 @@
+import type { QueueName } from '@kiln/protocol';
+import type { Database, Statement } from '../database/index.ts';
+import { cleanJSON, cleanText } from './clean-text.ts';
+import type { ClaimBatch, ClaimOutcome } from './pump.ts';
+import { confirmSeconds, deadlineGraceSeconds, leaseSeconds, unconfirmedPerReset } from './settings.ts';
+import { encodeToken, mintSecret } from './tokens.ts';
+
+interface ClaimRow {
+  id: number;
+  attempt: number;
+  producer: string;
+  timeoutSeconds: number;
+  /** Which of the requests it is for, from 1. */
+  turn: number;
+  queuedSeconds: number;
+}
+
+export interface ClaimOptions {
+  database: Database;
+  statement: Statement;
+  onClaimed: (queue: QueueName, queuedSeconds: number) => void;
+}
+
+/** Claims for a batch of requests in one statement; see claim.sql. */
+export async function claim(
+  { database, statement, onClaimed }: ClaimOptions,
+  { queue, limits, requests }: ClaimBatch,
+): Promise<ClaimOutcome> {
+  const secrets = requests.map(() => mintSecret());
+  const rows = await database.query<ClaimRow>(statement, [
+    queue,
+    requests.length,
+    requests.map(({ executorName }) => cleanText(executorName)),
+    secrets.map(({ hash }) => hash),
+    requests.map(({ confirm }) => confirm),
+    requests.map(({ isolation }) => (isolation ? cleanJSON(isolation) : null)),
+    limits,
+    leaseSeconds,
+    confirmSeconds,
+    deadlineGraceSeconds,
+    unconfirmedPerReset,
+  ]);
+  const assigned: ClaimOutcome['assigned'] = [];
+  for (const { id, attempt, producer, timeoutSeconds, turn, queuedSeconds } of rows) {
+    const request = requests[turn - 1];
+    const secret = secrets[turn - 1]?.secret;
+    if (!request || !secret)
+      throw new RangeError(`A claim was made for request ${turn} of ${requests.length}.`);
+    onClaimed(queue, queuedSeconds);
+    const token = encodeToken(id, secret);
+    assigned.push({ request, job: { id, attempt, queue, producer, token, timeoutSeconds } });
+  }
+  const contended = assigned.length === 0 && (await jobsWait(database, queue, limits));
+  return { assigned, contended };
+}
+
+const waitingStatement: Statement = {
+  name: 'lanes_wait',
+  text: 'select exists (select from lanes where queue = $1 and waiting > 0) as any_job, exists (select from lanes where queue = $1 and waiting_plain > 0) as plain_job',
+};
+
+async function jobsWait(database: Database, queue: QueueName, limits: boolean): Promise<boolean> {
+  const [row] = await database.query<{ any_job: boolean; plain_job: boolean }>(waitingStatement, [queue]);
+  return (limits ? row?.any_job : row?.plain_job) ?? false;
+}

@@ -1,0 +1,66 @@
+import type { FailureKind, JobState, QueueName, Usage } from '@kiln/protocol';
+import type { Logger } from 'pino';
+import type { Database, Statement } from '../database/index.ts';
+import { cleanJSON, cleanText } from './clean-text.ts';
+import { createGroup, type Group } from './grouping.ts';
+import type { JobCaller, MarkKind, MarkResult, Refusal } from './queue.ts';
+import { outOfTimePrefix, repeatHours } from './settings.ts';
+
+export interface Mark {
+  caller: JobCaller;
+  kind: MarkKind;
+  message: string;
+  usage: Usage[];
+}
+
+export interface MarkOptions {
+  database: Database;
+  statement: Statement;
+  log: Logger;
+  onEnded: (queue: QueueName, state: JobState, failureKind: FailureKind | null) => void;
+}
+
+interface MarkRow {
+  place: number;
+  queue: QueueName | null;
+  verdict: Refusal | 'accepted' | 'repeated' | 'different';
+  state: JobState;
+  failureKind: FailureKind | null;
+}
+
+const maxMessageLength = 64 * 1024;
+
+/** Ends attempts, many per statement and commit; see mark.sql for the rules. */
+export function createMarks({ database, statement, log, onEnded }: MarkOptions): Group<Mark, MarkResult> {
+  return createGroup<Mark, MarkResult>({
+    run,
+    targetOf: ({ caller }) => caller.jobId,
+    identityOf: ({ caller, kind, message, usage }) =>
+      JSON.stringify([caller.jobId, caller.attempt, caller.executorName, kind, message, usage]),
+    log,
+  });
+
+  async function run(calls: Mark[]): Promise<MarkResult[]> {
+    const rows = await database.query<MarkRow>(statement, [
+      calls.map(({ caller }) => caller.jobId),
+      calls.map(({ caller }) => cleanText(caller.executorName)),
+      calls.map(({ caller }) => caller.attempt ?? null),
+      calls.map(({ kind }) => kind),
+      calls.map(({ kind, message }) =>
+        kind === 'complete' ? '' : cleanText(message.slice(0, maxMessageLength)),
+      ),
+      calls.map(({ usage }) => cleanJSON(usage)),
+      repeatHours,
+      outOfTimePrefix,
+    ]);
+    const results: MarkResult[] = [];
+    for (const { place, queue, verdict, state, failureKind } of rows) {
+      if (verdict === 'accepted' && queue) onEnded(queue, state, failureKind);
+      results[place - 1] =
+        verdict === 'accepted' || verdict === 'repeated'
+          ? { state, repeated: verdict === 'repeated' }
+          : { refused: verdict };
+    }
+    return results;
+  }
+}

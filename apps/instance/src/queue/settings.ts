@@ -1,0 +1,35 @@
+/** A claim without a sign of life for this long may be claimed by another executor (genuine executors beat each 5 s). */
+export const leaseSeconds = 25;
+/** A sign of life renews a lease that has less than this left; in between (a log write each second) the row is only read. */
+export const renewBelowSeconds = 23;
+/** An executor with the `confirm` extension calls at once; if it did not, the reply to its dequeue was lost. */
+export const confirmSeconds = 10;
+/** Unconfirmed claims in a row that count as a reset: a job that breaks executors must not go round for ever. */
+export const unconfirmedPerReset = 3;
+/** Resets after which a job fails instead of being given out again. */
+export const maxResets = 3;
+/** How long after a job's own time limit, which its executor enforces, the instance steps in. */
+export const deadlineGraceSeconds = 30;
+/** How long a cancelled job may go on before it ends without its executor. */
+export const cancelPatienceSeconds = 300;
+/** How long the same mark is accepted again. */
+export const repeatHours = 24;
+
+export const sweepIntervalMilliseconds = 1000;
+/** A longer time between two beats means that no instance ran, so no executor could call. */
+export const maxBeatGapSeconds = 5;
+/** What executors get beyond the gap, to find the instance again. */
+export const gapGraceSeconds = 30;
+/** No lease reaches further: the lease, the grace, and some seconds for a sweep that is late. */
+export const maxLeaseSeconds = leaseSeconds + gapGraceSeconds + 10;
+
+/** Waiting dequeues look again this often even if no notification came. */
+export const safetyClaimMilliseconds = 5000;
+
+/** The queue that is served when several have jobs, in these proportions. */
+export const queueWeights = { batches: 4, codeintel: 1, jobs: 4 } as const;
+
+/** The reference's own text, which its console shows. */
+export const lostTooOftenMessage = 'job processor died while handling this message too many times';
+/** Start of the message with which an executor reports the end of a job's time. */
+export const outOfTimePrefix = 'job exceeded maximum execution time';

@@ -1,0 +1,10 @@
+-- After $1 seconds without an instance: leases that were alive at the last beat have $2 seconds beyond what was left
+-- of them, but no more than $3 (lease) and $4 (confirmation) in all. The job's own time limit stood still as well.
+update jobs set
+  lease_expires_at = least(
+    lease_expires_at + make_interval(secs => $1::float8 + $2::float8), kiln_now() + make_interval(secs => $2::float8 + $3)),
+  confirm_by = least(
+    confirm_by + make_interval(secs => $1::float8 + $2::float8), kiln_now() + make_interval(secs => $2::float8 + $4)),
+  deadline_at = deadline_at + make_interval(secs => $1)
+where state = 'processing' and not in_lane and lease_expires_at > kiln_now() - make_interval(secs => $1)
+returning id
