@@ -9,6 +9,7 @@ import type { Logger } from 'pino';
 import type { Database } from '../../database/index.ts';
 import { openDraining } from './draining.ts';
 import { createExecutorMetrics, type ExecutorMetrics } from './executor-metrics.ts';
+import { createIsolations } from './isolations.ts';
 import { startStaleRowCleanup } from './stale-rows.ts';
 import { activeSeconds, type ExecutorRow, executorColumns, executorView } from './view.ts';
 
@@ -49,6 +50,8 @@ export interface Executors extends AsyncDisposable {
   watchDraining(name: string, onChange: () => void): Disposable;
   /** Orders or ends draining; undefined when there is no such executor. */
   setDraining(name: string, draining: boolean): Promise<ExecutorView | undefined>;
+  /** How an executor isolates its jobs, as its last heartbeat said; null: unknown. For each dequeue, so mostly from memory. */
+  isolationOf(name: string): Promise<Isolation | null>;
   /** Newest first. */
   list(): Promise<ExecutorView[]>;
   capacity(): Promise<Record<QueueName, QueueCapacity>>;
@@ -61,6 +64,7 @@ const maxTextCharacters = 255;
 export async function openExecutors(database: Database, log: Logger): Promise<Executors> {
   const draining = await openDraining(database, log);
   const metrics = createExecutorMetrics();
+  const isolations = createIsolations(database);
   const cleanup = startStaleRowCleanup(database, log);
 
   return {
@@ -69,9 +73,11 @@ export async function openExecutors(database: Database, log: Logger): Promise<Ex
         { name: 'executor_beat', text: beatStatement },
         beatValues(beat),
       );
+      isolations.set(beat.name, beat.isolation ?? null);
       return { draining: row?.draining ?? false };
     },
     isDraining: draining.has,
+    isolationOf: isolations.get,
     watchDraining: draining.watch,
     async setDraining(name, drain) {
       const [row] = await database.query<ExecutorRow>(

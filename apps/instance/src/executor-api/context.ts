@@ -1,0 +1,105 @@
+import { isQueueName, messages, type QueueName } from '@kiln/protocol';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Logger } from 'pino';
+import type { Executors } from '../features/executors/index.ts';
+import type { Repositories } from '../features/repositories/index.ts';
+import type { SiteConfig } from '../features/site-config/index.ts';
+import type { Logs } from '../logs/index.ts';
+import type { JobCaller, Producer, Queue, Refusal } from '../queue/index.ts';
+import type { JobAuth } from './auth.ts';
+import { type Refused, refusedJson, refusedText } from './replies.ts';
+
+/** What the routes work with. */
+export interface ExecutorApiOptions {
+  queue: Queue;
+  logs: Pick<Logs, 'addEntry' | 'updateEntry' | 'append' | 'ended'>;
+  executors: Executors;
+  repositories: Pick<Repositories, 'serveGit'>;
+  producers: readonly Producer[];
+  siteConfig: Pick<SiteConfig, 'current'>;
+  /** Where log bodies over 1 MiB wait while they arrive; a directory with room for some of 512 MiB. */
+  spoolDirectory: string;
+  log: Logger;
+  /** Called after each dequeue with the time it took, waiting included. */
+  onDequeue?: ((seconds: number, outcome: 'job' | 'none') => void) | undefined;
+}
+
+export interface ExecutorApiContext extends ExecutorApiOptions {
+  /** Aborts when the server begins to close: held requests are answered then. */
+  closing: AbortSignal;
+}
+
+/** The queue of a route; the same reply as for any path that does not exist when there is none of this name. */
+export function queueOf(request: FastifyRequest<{ Params: { queueName: string } }>): QueueName {
+  const { queueName } = request.params;
+  if (!isQueueName(queueName)) throw pageNotFound();
+  return queueName;
+}
+
+export function pageNotFound(): Refused {
+  return refusedText(404, '404 page not found');
+}
+
+/** Aborts when the connection closes before the reply is through, and when the server closes. */
+export function connectionSignal(reply: FastifyReply, closing: AbortSignal): AbortSignal {
+  const gone = new AbortController();
+  reply.raw.once('close', () => gone.abort());
+  if (reply.raw.destroyed) gone.abort();
+  return AbortSignal.any([gone.signal, closing]);
+}
+
+const maxExecutorNameCharacters = 255;
+
+/** @throws Refused with 400 */
+export function checkExecutorName(name: string): void {
+  if (name === '') throw refusedJson(400, messages.executorNameMissing);
+  if (name.length > maxExecutorNameCharacters || /\p{Cc}/u.test(name)) {
+    throw refusedJson(
+      400,
+      `executorName must have 1 to ${maxExecutorNameCharacters} characters and no control characters`,
+    );
+  }
+}
+
+/** Larger than any attempt or entry number; columns hold 32 bits. */
+const maxInteger = 2 ** 31 - 1;
+
+/**
+ * The caller of a job route as its body names it. With a job token the body must name the same job and executor, and
+ * the token's attempt is the caller's.
+ * @throws Refused with 400, 403, 404 or 409
+ */
+export function jobCaller(
+  auth: JobAuth,
+  body: { jobId: number; executorName: string; attempt?: number | undefined },
+): JobCaller {
+  checkExecutorName(body.executorName);
+  if (auth.by === 'job-token') {
+    const { claims } = auth;
+    if (body.jobId !== claims.jobId) {
+      throw refusedJson(403, `jobId ${body.jobId} is not the job of the token`);
+    }
+    if (body.executorName !== claims.executorName) {
+      throw refusedJson(403, 'executorName is not the executor that the token was given to');
+    }
+    if (body.attempt !== undefined && body.attempt !== claims.attempt) {
+      throw refusedJson(409, messages.staleAttempt);
+    }
+    return { jobId: claims.jobId, executorName: claims.executorName, attempt: claims.attempt };
+  }
+  if (body.jobId < 1) throw refusedJson(404, messages.unknownJob);
+  if (body.attempt !== undefined && body.attempt > maxInteger) throw refusedJson(409, messages.staleAttempt);
+  return { jobId: body.jobId, executorName: body.executorName, attempt: body.attempt };
+}
+
+/** @throws Refused with 404 for a number that no entry has */
+export function checkEntryId(entryId: number): void {
+  if (entryId < 1 || entryId > maxInteger) throw refusedJson(404, messages.unknownJob);
+}
+
+/** Executors take 404 and 409 as final; the reference's 500 would be retried 20 times. */
+export function refusedCall(refusal: Refusal): Refused {
+  return refusal === 'stale'
+    ? refusedJson(409, messages.staleAttempt)
+    : refusedJson(404, messages.unknownJob);
+}

@@ -1,0 +1,2 @@
+export type { ExecutorApiOptions } from './context.ts';
+export { executorApi } from './executor-api.ts';
