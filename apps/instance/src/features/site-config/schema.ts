@@ -51,17 +51,18 @@ export const siteConfigSchema = z.strictObject({
     description:
       'Refuse the shared secret on the routes of a job (logs, marks, git, files), which then need the token of that job. Executors older than job tokens stop working.',
   }),
-  'retention.jobsDays': z.number().positive().max(36_500).default(90).meta({
+  'retention.jobsDays': z.int().min(1).max(36_500).default(90).meta({
     description: 'Ended jobs and their logs are deleted after this many days.',
   }),
-  'retention.auditDays': z.number().positive().max(36_500).default(365).meta({
+  'retention.auditDays': z.int().min(1).max(36_500).default(365).meta({
     description: 'Audit records are deleted after this many days.',
   }),
   'logs.maxBytesPerJob': byteSize
     .pipe(z.int().min(1024 * 1024, { error: 'must be at least 1 MiB' }))
     .default(2 * 1024 ** 3)
     .meta({
-      description: 'Output of an attempt beyond this is dropped, with a marker in the log. 2 GiB when not set.',
+      description:
+        'Output of an attempt beyond this is dropped, with a marker in the log. 2 GiB when not set.',
     }),
 });
 type SiteConfigKeys = z.infer<typeof siteConfigSchema>;

@@ -1,0 +1,167 @@
+import { mkdir, realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { openLocalBlobs } from './blobs/index.ts';
+import { migrate, openDatabase } from './database/index.ts';
+import type { TrustProxy } from './env.ts';
+import { executorApi } from './executor-api/index.ts';
+import { createAccounts, createFirstAdmin } from './features/accounts/index.ts';
+import { executorRoutes, openExecutors } from './features/executors/index.ts';
+import {
+  createJobs,
+  createProducer,
+  deleteOldJobs,
+  deleteOrphanFiles,
+  jobRoutes,
+} from './features/jobs/index.ts';
+import { createRepositories, repositoryRoutes } from './features/repositories/index.ts';
+import { openSiteConfig, siteConfigRoutes } from './features/site-config/index.ts';
+import { healthRoutes } from './health.ts';
+import type { HttpServer } from './http.ts';
+import { createLog } from './instance-log.ts';
+import { type ListenAddress, urlOf } from './listen-address.ts';
+import { openLogs } from './logs/index.ts';
+import { createQueue } from './queue/index.ts';
+import { createServer } from './server.ts';
+import { startUpkeep } from './upkeep.ts';
+
+export interface InstanceOptions {
+  /** Made when it is missing. */
+  dataDirectory: string;
+  listen?: ListenAddress;
+  /** A PostgreSQL database in place of the embedded one. */
+  databaseURL?: string | undefined;
+  /** A site configuration of the operator's, only read; else `site-config.jsonc` in the data directory. */
+  siteConfigFile?: string | undefined;
+  trustProxy?: TrustProxy | undefined;
+  /** A second address that serves `/metrics` only, without a token. */
+  metricsListen?: ListenAddress | undefined;
+  logLevel?: string;
+  /** In place of the log on standard error. */
+  log?: Logger;
+  /** How long stopping waits for requests in progress. */
+  shutdownSeconds?: number;
+}
+
+/** A running instance. Disposing stops it: no new requests, held ones are answered, then everything is closed. */
+export interface Instance extends AsyncDisposable {
+  /** Where it listens, with the port that was taken. */
+  readonly url: string;
+  /** An absolute path. */
+  readonly dataDirectory: string;
+}
+
+const defaultListen: ListenAddress = { host: '127.0.0.1', port: 3080 };
+
+/**
+ * Starts an instance: the one place that knows all rooms and how they fit together. Resolves when it listens.
+ * @throws DatabaseStartError, SiteConfigError and errors of the operating system, with everything closed again
+ */
+export async function composeInstance(options: InstanceOptions): Promise<Instance> {
+  const log = options.log ?? createLog(options.logLevel ?? 'info');
+  await mkdir(options.dataDirectory, { recursive: true, mode: 0o700 });
+  const dataDirectory = await realpath(options.dataDirectory);
+  // Released in the reverse order: first the server stops, last the database.
+  await using resources = new AsyncDisposableStack();
+
+  const siteConfig = resources.use(
+    await openSiteConfig({ dataDirectory, file: options.siteConfigFile, log }),
+  );
+  const database = resources.use(
+    await openDatabase({ dataDirectory, databaseURL: options.databaseURL, log }),
+  );
+  await migrate({ database, log });
+  await createFirstAdmin({ database, dataDirectory, log });
+
+  const blobs = await openLocalBlobs(join(dataDirectory, 'blobs'));
+  const queue = resources.use(await createQueue({ database, log }));
+  const logs = resources.use(
+    await openLogs({
+      database,
+      blobs,
+      queue,
+      maxBytesPerJob: () => siteConfig.current().logs.maxBytesPerJob,
+      log,
+    }),
+  );
+  const accounts = createAccounts({ database, log });
+  const repositories = resources.use(createRepositories({ database, directory: dataDirectory, log }));
+  const executors = resources.use(await openExecutors(database, log));
+  const jobs = createJobs({ database, blobs, queue, logs, accounts, executors, repositories, log });
+
+  resources.use(
+    startUpkeep(
+      [
+        {
+          name: 'delete old jobs',
+          everySeconds: 3600,
+          run: (signal) =>
+            deleteOldJobs({ database, logs, jobsDays: siteConfig.current().retention.jobsDays }, signal),
+        },
+        {
+          name: 'delete files without a job',
+          everySeconds: 3600,
+          run: (signal) => deleteOrphanFiles({ database, blobs }, signal),
+        },
+      ],
+      log,
+    ),
+  );
+
+  const shutdown = new AbortController();
+  const server = await createServer({ log, trustProxy: options.trustProxy });
+  resources.defer(() => closeServer(server, options.shutdownSeconds ?? 20, log));
+  // After the server stopped taking requests: followed logs end, and held requests are answered.
+  server.addHook('preClose', async () => shutdown.abort());
+  await server.register(async (scope) => {
+    healthRoutes(scope, { database, shutdown: shutdown.signal });
+    siteConfigRoutes(scope, { siteConfig, accounts });
+    repositoryRoutes(scope, { repositories, accounts });
+    executorRoutes(scope, { executors, accounts });
+    jobRoutes(scope, { jobs, accounts, shutdown: shutdown.signal });
+    executorApi(scope, {
+      queue,
+      logs,
+      executors,
+      repositories,
+      producers: [createProducer({ database, blobs })],
+      siteConfig,
+      spoolDirectory: join(dataDirectory, 'spool'),
+      log,
+    });
+  });
+
+  const listen = options.listen ?? defaultListen;
+  await server.listen(listen);
+  const url = urlOf({ host: listen.host, port: portOf(server) });
+  log.info({ url, dataDirectory }, 'listening');
+
+  const stop = resources.move();
+  return {
+    url,
+    dataDirectory,
+    async [Symbol.asyncDispose]() {
+      await stop.disposeAsync();
+      log.info('stopped');
+    },
+  };
+}
+
+/** Stops accepting, waits for requests in progress, and cuts off those that are left at the deadline. */
+async function closeServer(server: HttpServer, seconds: number, log: Logger): Promise<void> {
+  const deadline = setTimeout(() => {
+    log.warn({ seconds }, 'requests were still in progress at the deadline; cutting them off');
+    server.server.closeAllConnections();
+  }, seconds * 1000);
+  try {
+    await server.close();
+  } finally {
+    clearTimeout(deadline);
+  }
+}
+
+function portOf(server: HttpServer): number {
+  const address = server.server.address();
+  if (address === null || typeof address === 'string') throw new Error('the server listens on no port');
+  return address.port;
+}

@@ -1,0 +1,5 @@
+export { deleteOrphanFiles } from './files.ts';
+export { createJobs, type Jobs } from './jobs.ts';
+export { createProducer } from './producer.ts';
+export { deleteOldJobs } from './retention.ts';
+export { jobRoutes } from './routes.ts';

@@ -1,0 +1,322 @@
+import {
+  isEnded,
+  type JobList,
+  type JobState,
+  type JobView,
+  type LogEvent,
+  type QueueName,
+  type SubmitJob,
+  type Waiting,
+} from '@kiln/protocol';
+import type { Logger } from 'pino';
+import { ApiError } from '../../api-error.ts';
+import type { Blobs } from '../../blobs/index.ts';
+import { type Database, sqlState } from '../../database/index.ts';
+import type { FollowedEvent, JobEvent, Logs } from '../../logs/index.ts';
+import { jobsAhead, pastAttempts, type Queue } from '../../queue/index.ts';
+import type { Accounts, Principal } from '../accounts/index.ts';
+import type { Executors } from '../executors/index.ts';
+import type { Repositories } from '../repositories/index.ts';
+import { claimFiles, storeFiles } from './files.ts';
+import { hashSubmission, keyReused } from './idempotency.ts';
+import { decodeCursor, encodeCursor } from './list-cursor.ts';
+import { logSnapshot } from './log-snapshot.ts';
+import {
+  findByIdempotencyKey,
+  findJob,
+  insertRecord,
+  type ListedJob,
+  listJobs,
+  producerName,
+} from './store.ts';
+import { checkSubmission } from './submission.ts';
+import { jobSummary, jobView } from './views.ts';
+import { waitingReason } from './waiting.ts';
+
+/** The producer `jobs`: jobs that people and programs submit. Users see those of their own namespace, site admins all. */
+export interface Jobs {
+  /**
+   * Makes a job. The same submission with the same idempotency key makes none again.
+   * @throws ApiError 400 for what is wrong with it, 404 for an unknown repository or revision, 409 for a key that was used otherwise
+   */
+  submit(principal: Principal, submission: Submission): Promise<{ job: JobView; repeated: boolean }>;
+  /** Newest first. @throws ApiError 400 for a cursor that is none */
+  list(principal: Principal, options: ListOptions): Promise<JobList>;
+  /** @throws ApiError 404 `unknown_job` */
+  get(principal: Principal, id: number): Promise<JobView>;
+  /** @throws ApiError 404 `unknown_job`, 409 `job_ended` */
+  cancel(principal: Principal, id: number): Promise<JobView>;
+  /** @throws ApiError 404 `unknown_job`, 409 `job_not_ended` */
+  retry(principal: Principal, id: number): Promise<JobView>;
+  /** The log as it is now, as events. @throws ApiError 404 `unknown_job`, `unknown_attempt` */
+  log(
+    principal: Principal,
+    id: number,
+    attempt: number | undefined,
+  ): Promise<AsyncIterable<{ event: LogEvent }>>;
+  /** The log and what is added to it, until the job has ended. @throws ApiError 404 `unknown_job`, `unknown_attempt` */
+  followLog(
+    principal: Principal,
+    id: number,
+    options: FollowLogOptions,
+  ): Promise<AsyncIterable<FollowedEvent>>;
+  /** One entry's output, of the job's last attempt unless another is named. @throws ApiError 404 */
+  entryOutput(
+    principal: Principal,
+    id: number,
+    entry: number,
+    attempt: number | undefined,
+  ): Promise<EntryOutput>;
+}
+
+export interface Submission {
+  body: SubmitJob;
+  idempotencyKey: string | undefined;
+  /** The client is gone: fetching the repository is not waited for any more. */
+  signal: AbortSignal;
+}
+
+export interface ListOptions {
+  state?: JobState | undefined;
+  queue?: QueueName | undefined;
+  first: number;
+  after?: string | undefined;
+}
+
+export interface FollowLogOptions {
+  attempt?: number | undefined;
+  /** `Last-Event-ID`. */
+  after?: string | undefined;
+  signal: AbortSignal;
+}
+
+export interface EntryOutput {
+  sizeBytes: number;
+  /** Undefined when it was deleted meanwhile. */
+  read(range: { start: number; end: number }): Promise<AsyncIterable<Buffer> | undefined>;
+}
+
+export interface JobsOptions {
+  database: Database;
+  blobs: Blobs;
+  queue: Queue;
+  logs: Logs;
+  accounts: Accounts;
+  repositories: Pick<Repositories, 'resolve'>;
+  executors: Pick<Executors, 'capacity'>;
+  log: Logger;
+}
+
+export function createJobs(options: JobsOptions): Jobs {
+  const { database, queue, logs, accounts, executors, repositories, log } = options;
+
+  async function requireJob(principal: Principal, id: number): Promise<ListedJob> {
+    const job = await findJob(database, id);
+    if (job && (principal.siteAdmin || job.tenant === principal.namespaceId)) return job;
+    throw unknownJob(id);
+  }
+
+  async function namespaceNames(jobs: readonly ListedJob[]): Promise<(job: ListedJob) => string> {
+    const names = await accounts.namespaceNames(jobs.map((job) => job.tenant));
+    return (job) => names.get(job.tenant) ?? `#${job.tenant}`;
+  }
+
+  async function waitingOf(job: ListedJob): Promise<Waiting | null> {
+    if (job.state !== 'queued') return null;
+    const [capacity, ahead] = await Promise.all([executors.capacity(), jobsAhead(database, job)]);
+    return waitingReason(job, { capacity: capacity[job.queue], ahead, now: new Date() });
+  }
+
+  async function viewOf(job: ListedJob): Promise<JobView> {
+    const [nameOf, waiting, attempts, logEntries] = await Promise.all([
+      namespaceNames([job]),
+      waitingOf(job),
+      job.attempt > 0 ? pastAttempts(database, job.id) : [],
+      job.attempt > 0 ? logs.entries(job.id) : [],
+    ]);
+    return jobView(job, { namespace: nameOf(job), waiting, attempts, logEntries });
+  }
+
+  async function repeatOf(
+    principal: Principal,
+    key: string | undefined,
+    bodySha256: Buffer,
+  ): Promise<JobView | undefined> {
+    if (key === undefined) return undefined;
+    const found = await findByIdempotencyKey(database, principal.userId, key);
+    if (!found) return undefined;
+    if (!found.bodySha256.equals(bodySha256)) throw keyReused(key, found.jobId);
+    return viewOf(await requireJob(principal, found.jobId));
+  }
+
+  async function createJob(
+    principal: Principal,
+    submission: Submission,
+    bodySha256: Buffer,
+  ): Promise<number> {
+    const { body, idempotencyKey, signal } = submission;
+    const checked = checkSubmission(body);
+    const namespace = await accounts.namespaceFor(principal, checked.namespace);
+    const resolved =
+      checked.repository === null
+        ? undefined
+        : await repositories.resolve(checked.repository, checked.revision ?? undefined, signal);
+    const files = await storeFiles(options, checked.files);
+    return database.transaction(async (transaction) => {
+      const jobId = await queue.enqueue(transaction, {
+        queue: checked.queue,
+        tenant: namespace.id,
+        producer: producerName,
+        priority: checked.priority,
+        needsLimits: checked.needsLimits,
+        timeoutSeconds: checked.timeoutSeconds,
+        repositoryName: checked.repository,
+      });
+      await insertRecord(transaction, {
+        jobId,
+        userId: principal.userId,
+        repository: checked.repository,
+        revision: resolved?.revision ?? null,
+        commit: resolved?.commit ?? null,
+        spec: checked.spec,
+        files,
+        notices: checked.notices,
+        idempotencyKey,
+        bodySha256,
+      });
+      await claimFiles(transaction, jobId, files);
+      return jobId;
+    });
+  }
+
+  return {
+    async submit(principal, submission) {
+      const bodySha256 = hashSubmission(submission.body);
+      const repeated = await repeatOf(principal, submission.idempotencyKey, bodySha256);
+      if (repeated) return { job: repeated, repeated: true };
+      try {
+        const id = await createJob(principal, submission, bodySha256);
+        log.info({ jobId: id, user: principal.name }, 'a job was submitted');
+        return { job: await viewOf(await requireJob(principal, id)), repeated: false };
+      } catch (error) {
+        // Two requests with the same key at the same time: the other one made the job.
+        if (sqlState(error) !== '23505') throw error;
+        const other = await repeatOf(principal, submission.idempotencyKey, bodySha256);
+        if (!other) throw error;
+        return { job: other, repeated: true };
+      }
+    },
+
+    async list(principal, { state, queue: queueName, first, after }) {
+      const jobs = await listJobs(database, {
+        state,
+        queue: queueName,
+        tenant: principal.siteAdmin ? undefined : principal.namespaceId,
+        before: after === undefined ? undefined : decodeCursor(after),
+        limit: first + 1,
+      });
+      const page = jobs.slice(0, first);
+      const nameOf = await namespaceNames(page);
+      const last = page.at(-1);
+      return {
+        jobs: page.map((job) => jobSummary(job, nameOf(job))),
+        nextCursor: jobs.length > first && last ? encodeCursor(last.id) : null,
+      };
+    },
+
+    async get(principal, id) {
+      return viewOf(await requireJob(principal, id));
+    },
+
+    async cancel(principal, id) {
+      await requireJob(principal, id);
+      const outcome = await queue.cancel(id);
+      if (outcome === 'unknown') throw unknownJob(id);
+      const job = await requireJob(principal, id);
+      if (outcome === 'ended') {
+        throw new ApiError(409, 'job_ended', `Job ${id} has ended already: ${job.state}`);
+      }
+      log.info({ jobId: id, user: principal.name, outcome }, 'a job was canceled');
+      return viewOf(job);
+    },
+
+    async retry(principal, id) {
+      const before = await requireJob(principal, id);
+      const outcome = await queue.retry(id);
+      if (outcome === 'unknown') throw unknownJob(id);
+      if (outcome === 'not-ended') {
+        throw new ApiError(
+          409,
+          'job_not_ended',
+          `Job ${id} has not ended: ${before.state}`,
+          'Cancel it first, or wait until it has ended.',
+        );
+      }
+      log.info({ jobId: id, user: principal.name }, 'a job was queued again');
+      return viewOf(await requireJob(principal, id));
+    },
+
+    async log(principal, id, attempt) {
+      const job = await requireJob(principal, id);
+      requireAttempt(job, attempt);
+      return logSnapshot(logs, {
+        jobId: id,
+        attempt,
+        job: jobEvent(job, await waitingOf(job)),
+        ended: isEnded(job.state),
+      });
+    },
+
+    async followLog(principal, id, { attempt, after, signal }) {
+      requireAttempt(await requireJob(principal, id), attempt);
+      return logs.follow({
+        jobId: id,
+        attempt,
+        after,
+        signal,
+        async job() {
+          const job = await findJob(database, id);
+          return job && jobEvent(job, await waitingOf(job));
+        },
+      });
+    },
+
+    async entryOutput(principal, id, entry, attempt) {
+      const job = await requireJob(principal, id);
+      requireAttempt(job, attempt);
+      const name = { jobId: id, attempt: attempt ?? job.attempt, entry };
+      const found = await logs.output(name);
+      if (!found) {
+        throw new ApiError(
+          404,
+          'unknown_entry',
+          `Attempt ${name.attempt} of job ${id} has no log entry ${entry}`,
+        );
+      }
+      return {
+        sizeBytes: found.sizeBytes,
+        read: async (range) => (await logs.output(name, range))?.body,
+      };
+    },
+  };
+}
+
+function jobEvent(job: ListedJob, waiting: Waiting | null): JobEvent {
+  return {
+    state: job.state,
+    attempt: job.attempt,
+    executor: job.executorName,
+    failureMessage: job.failureMessage,
+    waiting,
+  };
+}
+
+/** An attempt to come is not known yet, but following a job that waits for it is fine. */
+function requireAttempt(job: ListedJob, attempt: number | undefined): void {
+  if (attempt === undefined || attempt <= job.attempt + 1) return;
+  throw new ApiError(404, 'unknown_attempt', `Job ${job.id} has had ${job.attempt} attempts`);
+}
+
+function unknownJob(id: number): ApiError {
+  return new ApiError(404, 'unknown_job', `There is no job ${id}`);
+}

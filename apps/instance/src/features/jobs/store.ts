@@ -1,0 +1,128 @@
+import type { JobState, QueueName } from '@kiln/protocol';
+import type { Database, Executable, Transaction } from '../../database/index.ts';
+import { type JobRow, jobColumns } from '../../queue/index.ts';
+import type { StoredFile } from './files.ts';
+import type { JobSpec } from './submission.ts';
+
+export const producerName = 'jobs';
+
+/** The record of a submitted job, beside the queue's row. */
+export interface SubmittedJob {
+  jobId: number;
+  repository: string | null;
+  revision: string | null;
+  /** Hex; null without a repository. */
+  commit: string | null;
+  spec: JobSpec;
+  files: StoredFile[];
+  notices: string[];
+}
+
+/** A job with its record, files left out: they may be megabytes, and views do not show them. */
+export type ListedJob = JobRow & Omit<SubmittedJob, 'files'>;
+
+export interface ListFilter {
+  state?: JobState | undefined;
+  queue?: QueueName | undefined;
+  /** Only jobs of this namespace. */
+  tenant?: number | undefined;
+  /** Only jobs with smaller ids. */
+  before?: number | undefined;
+  limit: number;
+}
+
+export interface NewRecord extends SubmittedJob {
+  userId: number;
+  idempotencyKey: string | undefined;
+  bodySha256: Buffer;
+}
+
+export async function insertRecord(transaction: Transaction, record: NewRecord): Promise<void> {
+  await transaction.query(
+    {
+      name: 'jobs_insert_record',
+      text: `insert into submitted_jobs
+        (job_id, user_id, repository, revision, commit, spec, files, notices, idempotency_key, body_sha256)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+    },
+    [
+      record.jobId,
+      record.userId,
+      record.repository,
+      record.revision,
+      record.commit,
+      JSON.stringify(record.spec),
+      JSON.stringify(record.files),
+      record.notices,
+      record.idempotencyKey ?? null,
+      record.bodySha256,
+    ],
+  );
+}
+
+/** What a key of this user was used for. */
+export async function findByIdempotencyKey(
+  database: Executable,
+  userId: number,
+  key: string,
+): Promise<{ jobId: number; bodySha256: Buffer } | undefined> {
+  const [row] = await database.query<{ jobId: number; bodySha256: Buffer }>(
+    `select job_id as "jobId", body_sha256 as "bodySha256" from submitted_jobs
+     where user_id = $1 and idempotency_key = $2`,
+    [userId, key],
+  );
+  return row;
+}
+
+const recordColumns = `s.job_id as "jobId", s.repository, s.revision, s.commit, s.spec, s.notices`;
+
+export async function findJob(database: Executable, id: number): Promise<ListedJob | undefined> {
+  const [row] = await database.query<ListedJob>(
+    {
+      name: 'jobs_find',
+      text: `select ${jobColumns}, ${recordColumns} from jobs j join submitted_jobs s on s.job_id = j.id where j.id = $1`,
+    },
+    [id],
+  );
+  return row;
+}
+
+/** Newest first. */
+export function listJobs(database: Executable, filter: ListFilter): Promise<ListedJob[]> {
+  const values: unknown[] = [];
+  const conditions = [
+    condition('j.state =', filter.state),
+    condition('j.queue =', filter.queue),
+    condition('j.tenant =', filter.tenant),
+    condition('j.id <', filter.before),
+  ].filter((text) => text !== undefined);
+  function condition(comparison: string, value: unknown): string | undefined {
+    return value === undefined ? undefined : `${comparison} $${values.push(value)}`;
+  }
+  return database.query<ListedJob>(
+    `select ${jobColumns}, ${recordColumns} from jobs j join submitted_jobs s on s.job_id = j.id
+     ${conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`}
+     order by j.id desc limit $${values.push(filter.limit)}`,
+    values,
+  );
+}
+
+/** Whole records, for documents; jobs that are gone are absent. */
+export function findRecords(database: Database, jobIds: readonly number[]): Promise<SubmittedJob[]> {
+  return database.query<SubmittedJob>(
+    {
+      name: 'jobs_find_records',
+      text: `select ${recordColumns}, s.files from submitted_jobs s where s.job_id = any($1::bigint[])`,
+    },
+    [jobIds],
+  );
+}
+
+/** Whether a file is one of this job's. */
+export async function hasFile(database: Database, key: string, jobId: number | undefined): Promise<boolean> {
+  const [row] = await database.query(
+    'select 1 from submitted_files where key = $1 and job_id is not null and ($2::bigint is null or job_id = $2)',
+    [key, jobId ?? null],
+  );
+  return row !== undefined;
+}
