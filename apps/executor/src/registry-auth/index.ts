@@ -1,0 +1,1 @@
+export { type RegistryAuth, type RegistryAuthOptions, resolveRegistryAuth } from './resolve.ts';
