@@ -106,14 +106,12 @@ describe('kiln job', () => {
       exitCode: 0,
       stderr: '',
       stdout: [
-        '# setup.git.init',
-        '$ git init',
+        '[setup.git.init] $ git init',
         'initialized',
-        '# setup.git.init: done in 1.23 s',
-        '# step.docker.0',
-        '$ docker run',
+        '[setup.git.init] done in 1.23 s',
+        '[step.docker.0] $ docker run',
         'out',
-        '# step.docker.0: done in 1.23 s',
+        '[step.docker.0] done in 1.23 s',
         '',
       ].join('\n'),
     });

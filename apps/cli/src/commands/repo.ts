@@ -88,7 +88,7 @@ export function addRepoCommands(program: Command, { invocation }: CommandSetup):
 
 function statusText(view: RepositoryView): string {
   if (view.status === 'failed') return `failed: ${view.lastError ?? 'unknown error'}`;
-  if (view.status === 'new') return 'not fetched yet';
+  if (view.status === 'new') return 'registered, its first fetch is under way';
   const head = view.headCommit === null ? 'empty' : view.headCommit.slice(0, 12);
   return view.defaultBranch === null ? head : `${view.defaultBranch} = ${head}`;
 }

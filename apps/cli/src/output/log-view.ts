@@ -98,10 +98,8 @@ export class LogView {
       ),
     };
     if (this.#options.show === 'everything') {
-      this.#output.line(this.#output.style('bold', `# ${view.key}`, 'stdout'));
-      if (view.command.length > 0) {
-        this.#output.line(this.#output.style('dim', `$ ${view.command.join(' ')}`, 'stdout'));
-      }
+      const heading = `[${view.key}] $ ${view.command.join(' ')}`;
+      this.#output.line(this.#output.style('bold', heading, 'stdout'));
     } else if (isStep(entry)) {
       this.#progress(this.#output.style('bold', this.#stepTitle(entry)));
     }
@@ -126,7 +124,7 @@ export class LogView {
     const outcome = `${failed ? (exitCode === -1 ? 'killed' : `exit code ${exitCode}`) : 'done'}${took}`;
     const { style } = this.#output;
     if (this.#options.show === 'everything') {
-      this.#output.line(style(failed ? 'red' : 'green', `# ${key}: ${outcome}`, 'stdout'));
+      this.#output.line(style(failed ? 'red' : 'green', `[${key}] ${outcome}`, 'stdout'));
       return;
     }
     const title = isStep(entry) ? this.#stepTitle(entry) : `  ${key}`;

@@ -1,0 +1,113 @@
+// `npm run demo [-- --yes] [--keep]`: one job on a machine that has nothing yet, from set-up to outcome.
+import { spawn } from 'node:child_process';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { interruption } from '../process/interruption.ts';
+import { checkout, programEnvironment, runKiln } from '../process/programs.ts';
+import { ensureSystem } from '../setup/ensure-system.ts';
+import { needNames } from '../setup/needs.ts';
+import { demoJob } from './job.ts';
+import { findRunning, forget, remember } from './kept.ts';
+import { demoRepository } from './repository.ts';
+import { type DemoSite, demoDirectory, show, startSite } from './site.ts';
+
+const repositoryName = 'demo/repository';
+const startedMs = performance.now();
+const signal = interruption();
+const directory = demoDirectory();
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (signal.aborted) {
+    say('interrupted; everything that the demo started has been stopped');
+    process.exitCode = 130;
+  } else {
+    say(error instanceof Error ? error.message : String(error));
+    say(`logs are in ${show(directory)}`);
+    process.exitCode = 1;
+  }
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: { yes: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } },
+  });
+  await ensureSystem({ need: needNames, yes: values.yes, signal });
+  const running = await findRunning(directory);
+  if (running.length > 0) {
+    say(`an earlier demo still runs; stop it with:  kill ${running.join(' ')}`);
+    return 1;
+  }
+  const site = await startSite(directory, { say, signal });
+  let kept = false;
+  try {
+    await remember(directory, site.pids);
+    await registerRepository(site);
+    const code = await runJob(site);
+    tellWhereToLook(site, values.keep);
+    kept = values.keep && !signal.aborted;
+    return code;
+  } finally {
+    if (kept) site.keep();
+    else {
+      say('stopping everything');
+      await site[Symbol.asyncDispose]();
+      await forget(directory);
+    }
+  }
+}
+
+async function registerRepository({ instance }: DemoSite): Promise<void> {
+  const source = await demoRepository(directory, signal);
+  const listed = await runKiln(instance, ['repo', 'list', '--json'], { signal });
+  const known =
+    listed.stdout.includes(`"name":"${repositoryName}"`) && listed.stdout.includes(JSON.stringify(source));
+  const command = known ? ['repo', 'sync', repositoryName] : ['repo', 'add', repositoryName, source];
+  echo(command);
+  const { code, stderr } = await runKiln(instance, command, { signal });
+  if (code !== 0) throw new Error(stderr.trim());
+}
+
+/** Resolves to the job's outcome as an exit code. */
+async function runJob({ instance }: DemoSite): Promise<number> {
+  const command = ['job', 'submit', '--wait', '--file', '-'];
+  echo(command);
+  const child = spawn(path.join(checkout, 'bin/kiln'), command, {
+    env: programEnvironment({ KILN_URL: instance.url, KILN_TOKEN: instance.adminToken }),
+    stdio: ['pipe', 'inherit', 'inherit'],
+    signal,
+    // In a group of its own: Ctrl-C is for the demo, which stops everything and not the waiting alone.
+    detached: true,
+    killSignal: 'SIGKILL',
+  });
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  child.on('error', reject);
+  child.on('exit', (code) => resolve(code ?? 1));
+  child.stdin?.on('error', () => undefined);
+  child.stdin?.end(JSON.stringify(demoJob(repositoryName)));
+  return promise;
+}
+
+function tellWhereToLook({ instance, pids }: DemoSite, keep: boolean): void {
+  say(`the demo took ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
+  if (!keep) {
+    say('next: `npm run demo -- --keep` leaves it running; README.md has a first job of your own');
+    say(`logs: ${show(directory)}; the way of a job through the code: docs/architecture.md`);
+    return;
+  }
+  say('it goes on running. In a shell:');
+  say(`  export KILN_URL=${instance.url} KILN_DATA_DIR=${instance.dataDirectory}`);
+  say('  bin/kiln job list');
+  say('  bin/kiln job submit --wait --image kiln-demo/busybox:1 -- echo hello');
+  say(`to stop it:  kill ${pids.join(' ')}`);
+}
+
+function echo(command: readonly string[]): void {
+  say(`$ bin/kiln ${command.join(' ')}`);
+}
+
+function say(line: string): void {
+  const seconds = ((performance.now() - startedMs) / 1000).toFixed(1).padStart(5);
+  process.stderr.write(`[${seconds} s] ${line}\n`);
+}
