@@ -1,0 +1,90 @@
+import { createInstanceClient } from '../client/index.ts';
+import type { Settings } from '../env/index.ts';
+import type { Runtime } from '../runtimes/runtime.ts';
+import { checkGit } from '../workspace/index.ts';
+
+/** One thing that was looked at. */
+export interface Check {
+  name: string;
+  state: 'ok' | 'warning' | 'error';
+  message: string;
+  /** What to do about it; empty when all is well. */
+  fix: string;
+}
+
+const checkSeconds = 20;
+/** Leases and deadlines are the instance's own business; this is about log times that people compare. */
+const mostClockSkewSeconds = 5;
+
+/** This machine: git, and what the runtime needs. */
+export async function checkMachine(
+  settings: Settings,
+  runtime: Runtime,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<Check[]> {
+  const signal = AbortSignal.timeout(checkSeconds * 1000);
+  const git = await checkGit(env, settings.allowUnpatchedGit, signal);
+  const checks: Check[] = [
+    git.problem === undefined
+      ? ok('git', `git ${git.version}`)
+      : { name: 'git', state: 'error', ...git.problem },
+  ];
+  const findings = await runtime.validate(signal);
+  for (const { severity, message, fix } of findings)
+    checks.push({ name: runtime.name, state: severity, message, fix });
+  if (!findings.some(({ severity }) => severity === 'error'))
+    checks.push(ok(runtime.name, `the ${runtime.name} runtime is ready`));
+  if (settings.queues.names.includes('batches') && !settings.allowHostSrc)
+    checks.push({
+      name: 'batches',
+      state: 'warning',
+      message:
+        'batch changes without native execution run `src` outside any sandbox, which this executor refuses',
+      fix: 'turn on native execution on the instance, or set EXECUTOR_ALLOW_HOST_SRC=true',
+    });
+  return checks;
+}
+
+/** The instance: reachable, shared secret accepted, clock near ours; and the exporters. */
+export async function checkInstance(settings: Settings): Promise<Check[]> {
+  const signal = AbortSignal.timeout(checkSeconds * 1000);
+  await using client = createInstanceClient({
+    baseUrl: settings.frontendUrl,
+    sharedSecret: settings.sharedSecret,
+    executorName: 'validate',
+    queues: settings.queues,
+    resources: { numCPUs: 0, memoryBytes: 0, diskBytes: 0 },
+  });
+  const checks: Check[] = [];
+  try {
+    const { clockAheadSeconds } = await client.testAuth(signal);
+    checks.push(ok('instance', `${settings.frontendUrl.href} accepts the shared secret`));
+    checks.push(clockCheck(clockAheadSeconds));
+  } catch (error) {
+    checks.push({
+      name: 'instance',
+      state: 'error',
+      message: error instanceof Error ? error.message : String(error),
+      fix: 'check EXECUTOR_FRONTEND_URL and EXECUTOR_FRONTEND_PASSWORD, and that the instance runs',
+    });
+  }
+  return checks;
+}
+
+function clockCheck(aheadSeconds: number | undefined): Check {
+  if (aheadSeconds === undefined) return ok('clock', 'the instance does not tell the time');
+  const seconds = Math.round(Math.abs(aheadSeconds));
+  // The header has whole seconds only.
+  if (seconds <= mostClockSkewSeconds)
+    return ok('clock', 'this machine and the instance agree about the time');
+  return {
+    name: 'clock',
+    state: 'warning',
+    message: `this machine's clock is ${seconds} s ${aheadSeconds > 0 ? 'behind' : 'ahead of'} the instance's`,
+    fix: 'synchronise both clocks (NTP); times in job logs are off by that much until then',
+  };
+}
+
+function ok(name: string, message: string): Check {
+  return { name, state: 'ok', message, fix: '' };
+}

@@ -1,0 +1,92 @@
+import { compatVersion, kilnVersion } from '@kiln/protocol';
+import { SettingsError } from '../env/index.ts';
+import { runConfig } from './config.ts';
+import { runExecutor } from './run.ts';
+import type { CommandSurroundings } from './surroundings.ts';
+import { runValidate } from './validate.ts';
+
+const usage = `Kiln executor ${kilnVersion}: takes jobs from an instance and runs them in sandboxes.
+
+Usage: executor [COMMAND]
+
+Commands:
+  run                 work until told to stop; the default
+    --verify          check this machine first, as validate does
+  validate            check the settings, this machine and the instance, and say how to mend what is wrong
+    --json            as JSON
+  config print        show every setting in force and where it comes from
+    --json            as JSON
+  config reference    print the documentation of all settings, as Markdown
+  version             print the version (also --version, -v)
+  help                print this text (also --help, -h)
+
+It is set up by environment variables alone; "executor config reference" explains them. At least:
+  EXECUTOR_FRONTEND_URL        address of the instance
+  EXECUTOR_FRONTEND_PASSWORD   its shared secret, "executors.accessToken" (or EXECUTOR_FRONTEND_PASSWORD_FILE)
+  EXECUTOR_QUEUE_NAME          the queue to serve: batches, codeintel or jobs (or EXECUTOR_QUEUE_NAMES)
+  EXECUTOR_USE_FIRECRACKER     false: run jobs in Docker containers
+
+The first SIGTERM, SIGINT or SIGHUP lets running jobs finish; the second gives them back and ends at once.
+Exit code: 0 after a stop that was asked for, 1 after a mistake or a failure.
+`;
+
+/**
+ * Runs one command of the `executor` program.
+ * @returns its exit code
+ */
+export async function runCommandLine(surroundings: CommandSurroundings): Promise<number> {
+  const { args, out, err } = surroundings;
+  if (surroundings.env['SANITY_CHECK'] === 'true') {
+    out('the executor program starts\n');
+    return 0;
+  }
+  try {
+    return await dispatch(surroundings);
+  } catch (error) {
+    if (error instanceof SettingsError) err(`${error.message}\n`);
+    else err(`executor ${args[0] ?? 'run'}: ${error instanceof Error ? error.message : String(error)}\n`);
+    return 1;
+  }
+}
+
+async function dispatch(surroundings: CommandSurroundings): Promise<number> {
+  const { args, out } = surroundings;
+  const [command = 'run', ...rest] = args;
+  switch (command) {
+    case 'run':
+      checkOptions(rest, ['--verify']);
+      return runExecutor(surroundings, { verify: rest.includes('--verify') });
+    case 'validate':
+      checkOptions(rest, ['--json']);
+      return runValidate(surroundings, { json: rest.includes('--json') });
+    case 'config':
+      checkOptions(rest.slice(1), ['--json']);
+      return runConfig(surroundings, rest[0], { json: rest.includes('--json') });
+    case 'version':
+    case '--version':
+    case '-v':
+      out(`executor ${kilnVersion} (speaks the executor protocol of ${compatVersion})\n`);
+      return 0;
+    case 'help':
+    case 'h':
+    case '--help':
+    case '-h':
+      out(usage);
+      return 0;
+    case 'install':
+    case 'test-vm':
+      throw new Error(
+        'belongs to the microVM runtime, which this version does not have; with EXECUTOR_USE_FIRECRACKER=false nothing needs to be installed but git and Docker',
+      );
+    default:
+      // On standard output, as the reference does it.
+      out(`executor: there is no command ${JSON.stringify(command)}; "executor help" lists them\n`);
+      return 1;
+  }
+}
+
+function checkOptions(given: readonly string[], known: readonly string[]): void {
+  const unknown = given.find((option) => !known.includes(option));
+  if (unknown !== undefined)
+    throw new Error(`there is no option ${JSON.stringify(unknown)}; "executor help" lists them`);
+}

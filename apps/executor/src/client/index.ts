@@ -1,0 +1,12 @@
+export { InstanceError, type InstanceErrorKind, isInstanceError } from './errors.ts';
+export {
+  createInstanceClient,
+  type HeartbeatVerdict,
+  type HeldJob,
+  heldJobId,
+  type InstanceClient,
+  type InstanceClientOptions,
+  type Versions,
+} from './instance-client.ts';
+export type { JobClient, JobIdentity, LogEntryState, MarkKind } from './job-client.ts';
+export { withRetries } from './retry.ts';

@@ -1,0 +1,4 @@
+export { thisHost } from './host.ts';
+export { type Host, readSettings, SettingsError, type SettingsRead } from './read.ts';
+export { renderSettingsReference, type ShownSetting, showSettings } from './show.ts';
+export type { Settings } from './variables.ts';

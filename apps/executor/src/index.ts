@@ -1,0 +1,1 @@
+export { type Executor, type ExecutorOptions, newExecutorName, startExecutor } from './executor.ts';

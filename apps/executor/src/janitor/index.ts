@@ -1,0 +1,2 @@
+export { openStateDirectory, type StateDirectory } from './state-directory.ts';
+export { type SweepOptions, sweepDeadExecutors } from './sweep.ts';

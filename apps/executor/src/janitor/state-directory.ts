@@ -1,0 +1,113 @@
+import { readFileSync, readlinkSync } from 'node:fs';
+import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { basename, join } from 'node:path';
+import { z } from 'zod';
+
+/** Who owns a state directory, exactly enough to tell whether that process still lives. */
+export const ownerSchema = z.object({
+  executorName: z.string(),
+  host: z.string(),
+  bootId: z.string(),
+  pid: z.int(),
+  /** Start of the process in clock ticks since boot: a pid alone is given out again. */
+  startTicks: z.string(),
+  /** Pids mean something only within one namespace (containers that share a data directory). */
+  pidNamespace: z.string(),
+});
+export type Owner = z.infer<typeof ownerSchema>;
+
+/** `DATA_DIR/executors/<name>`: what this executor must find again after a crash, or leave to a successor. */
+export interface StateDirectory {
+  readonly directory: string;
+  readonly outcomesDirectory: string;
+  /** Directories of dead executors that this one has taken over. */
+  readonly adoptedDirectory: string;
+  /**
+   * Records a workspace before it is made; the record goes when the returned function is called.
+   * @param path absolute
+   */
+  recordWorkspace(path: string): Promise<() => Promise<void>>;
+  /** Shows executors in other pid namespaces that this one lives. Called with each heartbeat. */
+  touch(): Promise<void>;
+  /** Whether nothing in it waits for anybody. */
+  isEmpty(): Promise<boolean>;
+  remove(): Promise<void>;
+}
+
+export const ownerFile = 'owner.json';
+export const workspacesFolder = 'workspaces';
+export const outcomesFolder = 'outcomes';
+export const adoptedFolder = 'adopted';
+
+/** Closed to other users: outcomes hold job tokens. */
+export async function openStateDirectory(
+  dataDirectory: string,
+  executorName: string,
+): Promise<StateDirectory> {
+  const directory = join(executorsDirectory(dataDirectory), executorName);
+  for (const folder of [workspacesFolder, outcomesFolder, adoptedFolder])
+    await mkdir(join(directory, folder), { recursive: true, mode: 0o700 });
+  const owner = join(directory, ownerFile);
+  await writeFile(owner, JSON.stringify(thisProcess(executorName)), { mode: 0o600 });
+  return {
+    directory,
+    outcomesDirectory: join(directory, outcomesFolder),
+    adoptedDirectory: join(directory, adoptedFolder),
+    async recordWorkspace(path) {
+      const record = join(directory, workspacesFolder, basename(path));
+      await writeFile(record, path, { mode: 0o600 });
+      return () => rm(record, { force: true });
+    },
+    async touch() {
+      const now = new Date();
+      await utimes(owner, now, now);
+    },
+    async isEmpty() {
+      const folders = [workspacesFolder, outcomesFolder, adoptedFolder];
+      const contents = await Promise.all(folders.map((folder) => readdir(join(directory, folder))));
+      return contents.every((names) => names.length === 0);
+    },
+    remove: () => rm(directory, { recursive: true, force: true }),
+  };
+}
+
+export function executorsDirectory(dataDirectory: string): string {
+  return join(dataDirectory, 'executors');
+}
+
+export function thisProcess(executorName: string): Owner {
+  return {
+    executorName,
+    host: hostname(),
+    bootId: readOr('/proc/sys/kernel/random/boot_id', 'unknown'),
+    pid: process.pid,
+    startTicks: startTicksOf(process.pid) ?? '',
+    pidNamespace: pidNamespace(),
+  };
+}
+
+/** Field 22 of the process's stat; undefined when there is no such process. */
+export function startTicksOf(pid: number): string | undefined {
+  const stat = readOr(`/proc/${pid}/stat`, '');
+  // The name in parentheses may hold anything; fields are counted after it.
+  return stat === '' ? undefined : stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+}
+
+function pidNamespace(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    // No /proc (macOS): one namespace.
+    return 'only';
+  }
+}
+
+function readOr(path: string, otherwise: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    // Vanished process, or a system without /proc.
+    return otherwise;
+  }
+}

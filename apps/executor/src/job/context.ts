@@ -1,0 +1,44 @@
+import type { QueueName } from '@kiln/protocol';
+import type { JobClient } from '../client/index.ts';
+import type { Settings } from '../env/index.ts';
+import type { StateDirectory } from '../janitor/index.ts';
+import type { Outbox } from '../outbox/index.ts';
+import type { Logger, SecretRegister } from '../process-log/index.ts';
+import type { Runtime, SandboxLimits } from '../runtimes/runtime.ts';
+import type { WorkspaceRoot } from '../workspace/index.ts';
+
+export type JobSettings = Pick<
+  Settings,
+  | 'allowHostSrc'
+  | 'dockerAuthConfig'
+  | 'jobLogLimitBytes'
+  | 'keepWorkspaces'
+  | 'maximumRuntimePerJobSeconds'
+  | 'sharedSecret'
+>;
+
+/** What the jobs of one executor share. */
+export interface JobSurroundings {
+  settings: JobSettings;
+  executorName: string;
+  runtime: Runtime;
+  /** What a job gets at most. */
+  limits: SandboxLimits;
+  workspaceRoot: WorkspaceRoot;
+  state: StateDirectory;
+  outbox: Outbox;
+  secrets: SecretRegister;
+  processLog: Logger;
+  /** `HOME`, `PATH`, `USER` and `DOCKER_HOST`. */
+  hostEnvironment: Readonly<Record<string, string>>;
+  /** Where registry credentials of the executor's user are looked for; undefined: nowhere. */
+  homeDirectory: string | undefined;
+}
+
+/** What one run of a job is given. */
+export interface JobContext extends JobSurroundings {
+  client: JobClient;
+  queue: QueueName;
+  /** Aborts with a JobStop. */
+  stop: AbortSignal;
+}

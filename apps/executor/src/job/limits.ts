@@ -1,0 +1,38 @@
+import { formatByteSize, type JobDocument } from '@kiln/protocol';
+import type { SandboxLimits } from '../runtimes/runtime.ts';
+
+/**
+ * Seconds a job may run: the shorter of its own limit and the executor's.
+ * @returns 0 for no limit
+ */
+export function timeLimitSeconds(document: JobDocument, executorSeconds: number): number {
+  const own = document.timeoutSeconds ?? 0;
+  if (own === 0 || executorSeconds === 0) return Math.max(own, executorSeconds);
+  return Math.min(own, executorSeconds);
+}
+
+/** What a job gets, and a line for its log for each thing it asked for and does not get. */
+export function sandboxLimits(
+  document: JobDocument,
+  executor: SandboxLimits,
+): { limits: SandboxLimits; notices: string[] } {
+  const notices: string[] = [];
+  const granted = (
+    asked: number | undefined,
+    most: number,
+    name: string,
+    show: (value: number) => string,
+  ): number => {
+    if (asked === undefined || most === 0) return asked ?? most;
+    if (asked > most)
+      notices.push(`the job asks for ${show(asked)} of ${name}; this executor gives ${show(most)}`);
+    return Math.min(asked, most);
+  };
+  const { resources } = document;
+  const limits = {
+    numCPUs: granted(resources?.numCPUs, executor.numCPUs, 'CPUs', String),
+    memoryBytes: granted(resources?.memoryBytes, executor.memoryBytes, 'memory', formatByteSize),
+    diskBytes: granted(resources?.diskBytes, executor.diskBytes, 'disk', formatByteSize),
+  };
+  return { limits, notices };
+}

@@ -1,0 +1,107 @@
+import type { JobDocument, Usage } from '@kiln/protocol';
+import { createRedactor } from '@kiln/redaction';
+import { createJobLog } from '../logs/index.ts';
+import { resolveRegistryAuth } from '../registry-auth/index.ts';
+import { cloneRepository, writeJobFiles } from '../workspace/index.ts';
+import type { JobContext } from './context.ts';
+import { startDeadline } from './deadline.ts';
+import { endOf, type JobEnd } from './failure.ts';
+import { checkHostSrc, runHostSrc } from './host-src.ts';
+import { sandboxLimits, timeLimitSeconds } from './limits.ts';
+import { report } from './report.ts';
+import { openSandbox } from './sandbox.ts';
+import { secretsOf } from './secrets.ts';
+import { runSteps } from './steps.ts';
+import { openWorkspace } from './workspace.ts';
+
+/**
+ * The life of one job: workspace, repository, files, sandbox, steps, and back; then the log is completed and the
+ * outcome told to the instance.
+ * @returns how it ended. Never fails: every failure is an outcome.
+ */
+export async function runJob(document: JobDocument, context: JobContext): Promise<JobEnd> {
+  const { settings, client, runtime, state } = context;
+  const { auth: registryAuth, notices: registryNotices } = await resolveRegistryAuth({
+    job: document.dockerAuthConfig,
+    setting: settings.dockerAuthConfig,
+    homeDirectory: context.homeDirectory,
+    images: document.dockerSteps.map((step) => step.image),
+    hostEnvironment: context.hostEnvironment,
+    signal: context.stop,
+  });
+  const secrets = secretsOf(document, settings.sharedSecret, registryAuth);
+  using _registered = context.secrets.add(secrets);
+  const redactor = createRedactor(secrets);
+  const limitSeconds = timeLimitSeconds(document, settings.maximumRuntimePerJobSeconds);
+  using deadline = startDeadline(limitSeconds);
+  const signal = AbortSignal.any([context.stop, deadline.signal]);
+  const log = createJobLog({
+    client,
+    redactor,
+    stop: signal,
+    limitBytes: settings.jobLogLimitBytes,
+    processLog: context.processLog,
+  });
+  const usage: Usage[] = [];
+  let stage = 'creating workspace';
+  let anythingRan = false;
+
+  async function work(): Promise<void> {
+    checkHostSrc(document, settings.allowHostSrc);
+    await using workspace = await openWorkspace({
+      ...context,
+      root: context.workspaceRoot,
+      jobId: document.id,
+      keep: settings.keepWorkspaces,
+      log,
+    });
+    const workspaceDirectory = workspace.directory;
+    const shared = { document, workspaceDirectory, stateDirectory: state.directory, client, log, signal };
+    await cloneRepository({ ...shared, path: context.hostEnvironment['PATH'] ?? '' });
+    await writeJobFiles(shared);
+    const onStep = (logKey: string) => {
+      stage = `running command "${logKey}"`;
+    };
+    if (document.dockerSteps.length > 0) {
+      stage = 'creating runner';
+      const { limits, notices } = sandboxLimits(document, context.limits);
+      const job = {
+        id: document.id,
+        attempt: document.attempt ?? 0,
+        workspaceDirectory,
+        network: document.network ?? 'public',
+        limits,
+        registryAuth,
+      };
+      await using opened = await openSandbox(
+        runtime,
+        job,
+        [...registryNotices, ...notices],
+        log,
+        context.processLog,
+        signal,
+      );
+      await runSteps({
+        ...shared,
+        sandbox: opened.sandbox,
+        onStep,
+        onUsage(used) {
+          anythingRan = true;
+          usage.push(used);
+        },
+      });
+    }
+    await runHostSrc({ ...shared, registryAuth, hostEnvironment: context.hostEnvironment, onStep });
+  }
+
+  let end: JobEnd;
+  try {
+    await work();
+    end = { kind: 'markComplete' };
+  } catch (error) {
+    end = endOf(error, stage, signal, limitSeconds, anythingRan);
+    context.processLog.debug({ error, job: document.id, end: end.kind }, 'job did not complete');
+  }
+  await report(document, end, usage, log, redactor, context);
+  return end;
+}

@@ -1,0 +1,1 @@
+export { createJobLog, type JobLog, type JobLogOptions, type LogEntry } from './job-log.ts';

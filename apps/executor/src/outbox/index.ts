@@ -1,0 +1,1 @@
+export { createOutbox, type JobOutcome, type Outbox, type PostedOutcome } from './outbox.ts';
