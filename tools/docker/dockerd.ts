@@ -53,8 +53,12 @@ export async function startDockerd(options: DockerdOptions): Promise<Dockerd> {
   await rm(path('docker.pid'), { force: true });
   const log = openSync(path('dockerd.log'), 'a', 0o600);
   const daemon = spawn(
-    'unshare',
+    'setpriv',
     [
+      // Whatever happens to this process, the daemon does not outlive it.
+      '--pdeathsig=TERM',
+      '--',
+      'unshare',
       '--net',
       '--',
       '/bin/sh',

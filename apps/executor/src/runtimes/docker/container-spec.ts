@@ -8,7 +8,7 @@ import { labelsOf, type SandboxNames } from './names.ts';
  * services of other users (KILL); test servers listen on low ports (NET_BIND_SERVICE). Left out of Docker's default set:
  * NET_RAW (forged packets; `ping` works without), MKNOD, SYS_CHROOT, SETPCAP, AUDIT_WRITE.
  */
-export const capabilities = [
+const capabilities = [
   'CHOWN',
   'DAC_OVERRIDE',
   'FOWNER',
@@ -20,10 +20,8 @@ export const capabilities = [
   'SETUID',
 ] as const;
 
-/** Processes and threads of one step. Builds with hundreds of threads fit; a fork bomb ends here. */
-export const pidsLimit = 4096;
 /** Docker's 64 MB is too small for browsers; counts as memory of the step. */
-export const sharedMemoryBytes = 256 * 1024 * 1024;
+const sharedMemoryBytes = 256 * 1024 * 1024;
 const workspaceTarget = '/data';
 
 export interface ContainerSurroundings {
@@ -35,6 +33,8 @@ export interface ContainerSurroundings {
   /** `name:address` lines for the container's hosts file. */
   extraHosts: readonly string[];
   limits: SandboxLimits;
+  /** Processes and threads of one step. */
+  maxProcesses: number;
   /** Below the control group hierarchies' root; undefined: the daemon's own choice. */
   cgroupParent: string | undefined;
 }
@@ -42,6 +42,7 @@ export interface ContainerSurroundings {
 /** Body of the Engine API's container creation. */
 export function containerSpec(step: SandboxStep, image: string, around: ContainerSurroundings) {
   const { limits } = around;
+  checkEnvironment(step.env);
   return {
     Image: image,
     Entrypoint: ['/bin/sh'],
@@ -71,7 +72,7 @@ export function containerSpec(step: SandboxStep, image: string, around: Containe
       CapAdd: capabilities,
       SecurityOpt: ['no-new-privileges'],
       Privileged: false,
-      PidsLimit: pidsLimit,
+      PidsLimit: around.maxProcesses,
       ...(limits.memoryBytes > 0 ? { Memory: limits.memoryBytes, MemorySwap: limits.memoryBytes } : {}),
       ...(limits.numCPUs > 0 ? { NanoCpus: Math.round(limits.numCPUs * 1e9) } : {}),
       Init: true,
@@ -88,6 +89,18 @@ export function containerSpec(step: SandboxStep, image: string, around: Containe
   };
 }
 
+/** The kernel's limit for one variable with its name; a longer one keeps every program from starting. */
+const maxVariableBytes = 128 * 1024 - 1;
+
+function checkEnvironment(env: readonly string[]): void {
+  const tooLong = env.find((variable) => Buffer.byteLength(variable) > maxVariableBytes);
+  if (tooLong !== undefined)
+    throw new SandboxError(
+      `environment variable ${tooLong.split('=', 1)[0]} holds more than the 128 KiB that Linux allows: pass it in a file`,
+      { infrastructure: false },
+    );
+}
+
 /** The equivalent `docker run`, for people who want to try a step by hand. Variables by name only. */
 export function equivalentCommand(step: SandboxStep, image: string, around: ContainerSurroundings): string[] {
   const { limits } = around;
@@ -99,7 +112,7 @@ export function equivalentCommand(step: SandboxStep, image: string, around: Cont
     '--cap-drop=ALL',
     ...capabilities.map((capability) => `--cap-add=${capability}`),
     '--security-opt=no-new-privileges',
-    `--pids-limit=${pidsLimit}`,
+    `--pids-limit=${around.maxProcesses}`,
     ...(limits.numCPUs > 0 ? [`--cpus=${limits.numCPUs}`] : []),
     ...(limits.memoryBytes > 0
       ? [`--memory=${limits.memoryBytes}`, `--memory-swap=${limits.memoryBytes}`]

@@ -30,6 +30,8 @@ export interface DockerRuntimeOptions {
   instanceURL: URL;
   /** `EXECUTOR_MIN_FREE_DISK`, in bytes: a step is stopped when this machine has less. */
   minFreeDiskBytes: number;
+  /** Processes and threads of one step; default 4096: large parallel builds fit, a fork bomb does not. */
+  maxProcesses?: number;
   /** For what went wrong outside any job. */
   warn(message: string, error: unknown): void;
 }
@@ -70,6 +72,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
             hostMountPath: options.hostMountPath,
             addHostGateway: options.addHostGateway ?? false,
             minFreeDiskBytes: options.minFreeDiskBytes,
+            maxProcesses: options.maxProcesses ?? 4096,
             async onRemoved(error) {
               // A sandbox that could not be removed keeps its record: the next sweep takes it.
               live.delete(names.sandbox);

@@ -12,7 +12,7 @@ import type { Images } from './images.ts';
 import { ownershipFilter, type SandboxNames } from './names.ts';
 import { createNetwork, type NetworkOptions, removeNetwork } from './network.ts';
 import { networkReport } from './network-report.ts';
-import { runStep } from './step.ts';
+import { runStep, type StepSurroundings } from './step.ts';
 import { readWorkspaceFile } from './workspace-file.ts';
 
 export interface SandboxSurroundings {
@@ -24,6 +24,7 @@ export interface SandboxSurroundings {
   hostMountPath: string | undefined;
   addHostGateway: boolean;
   minFreeDiskBytes: number;
+  maxProcesses: number;
   /** Called when the sandbox is gone from the machine, or could not be removed now. */
   onRemoved(error: unknown): Promise<void>;
 }
@@ -44,6 +45,10 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
   const separateCgroups = facts.cgroupDriver === 'cgroupfs' && (await cgroupsVisible(facts));
   const reported = { sentBytes: 0, receivedBytes: 0, refused: new Set<string>() };
   let stepCount = 0;
+  let removal: Promise<void> | undefined;
+  /** Ends steps that run when the sandbox is given up. */
+  const gone = new AbortController();
+  const running = new Set<Promise<unknown>>();
 
   function container(number: number): ContainerSurroundings {
     return {
@@ -55,7 +60,19 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
       network: gateway === undefined ? 'none' : names.network,
       extraHosts: around.addHostGateway && gateway !== undefined ? [`host.docker.internal:${gateway}`] : [],
       limits,
+      maxProcesses: around.maxProcesses,
       cgroupParent: separateCgroups ? `${names.cgroup}/${number}` : undefined,
+    };
+  }
+
+  function stepSurroundings(number: number): StepSurroundings {
+    return {
+      engine,
+      images: around.images,
+      job: { ...job, limits },
+      container: container(number),
+      fileSystems: [job.workspaceDirectory, facts.rootDirectory],
+      minFreeDiskBytes: around.minFreeDiskBytes,
     };
   }
 
@@ -83,23 +100,23 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
     commandLine: (step: SandboxStep) => equivalentCommand(step, step.image, container(stepCount + 1)),
     async run(step: SandboxStep, streams: StepStreams, signal: AbortSignal) {
       stepCount += 1;
-      const result = await runStep(
-        {
-          engine,
-          images: around.images,
-          job: { ...job, limits },
-          container: container(stepCount),
-          fileSystems: [job.workspaceDirectory, facts.rootDirectory],
-          minFreeDiskBytes: around.minFreeDiskBytes,
-        },
-        step,
-        streams,
-        signal,
-      );
-      return { ...result, usage: { ...result.usage, ...(await networkUsage()) } };
+      const either = AbortSignal.any([signal, gone.signal]);
+      const outcome = runStep(stepSurroundings(stepCount), step, streams, either);
+      running.add(outcome);
+      try {
+        const result = await outcome;
+        return { ...result, usage: { ...result.usage, ...(await networkUsage()) } };
+      } finally {
+        running.delete(outcome);
+      }
     },
     readFile: (path, maxBytes) => readWorkspaceFile(job.workspaceDirectory, path, maxBytes),
-    [Symbol.asyncDispose]: () => dispose(around),
+    async [Symbol.asyncDispose]() {
+      gone.abort();
+      await Promise.allSettled(running);
+      removal ??= dispose(around);
+      await removal;
+    },
   };
 }
 

@@ -82,7 +82,7 @@ async function createContainer(
     } catch (error) {
       const isPruned = isGone(error) && /no such image/i.test(messageOf(error));
       if (isPruned && attempt === 1) continue;
-      throw startError(error, step);
+      throw error instanceof SandboxError ? error : startError(error, step);
     }
   }
 }
@@ -233,7 +233,6 @@ async function restOfOutput<T>(pump: OutputPump, done: Promise<T>, signal: Abort
 function startError(error: unknown, step: SandboxStep): SandboxError {
   const message = messageOf(error);
   const mistakes: [RegExp, string][] = [
-    [/argument list too long/i, "the step's environment is too large for the system"],
     [
       /"\/bin\/sh".*(no such file|not found|permission denied)/i,
       `image ${step.image} has no /bin/sh, which steps are run with`,

@@ -1,0 +1,111 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Runtime, Sandbox, SandboxJob, StepResult } from '../../apps/executor/src/runtimes/runtime.ts';
+
+/** A runtime as the conformance suite sees it. Networks lead to the world of `kit/network-world.ts`. */
+export interface RuntimeUnderTest extends AsyncDisposable {
+  /** An image with busybox. */
+  image: string;
+  open(options: {
+    dataDirectory: string;
+    warnings: string[];
+    allowedCIDRs?: readonly string[];
+    minFreeDiskBytes?: number;
+    maxProcesses?: number;
+  }): Runtime & AsyncDisposable;
+  /** Names of everything that sandboxes have left on the machine. */
+  leftovers(): Promise<string[]>;
+  /** Running processes of steps whose command line holds a text. */
+  processesWith(marker: string): Promise<string[]>;
+}
+
+/** A directory for one test's workspaces and records. */
+export async function testDirectory(): Promise<{ path: string } & AsyncDisposable> {
+  const path = await mkdtemp(join(tmpdir(), 'kiln-conformance-'));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+export interface JobUnderTest extends AsyncDisposable {
+  sandbox: Sandbox;
+  workspace: string;
+  notices: string[];
+  /** Runs a shell script as the next step. */
+  run(script: string, options?: RunOptions): Promise<Outcome>;
+}
+
+export interface RunOptions {
+  dir?: string;
+  env?: string[];
+  signal?: AbortSignal;
+  image?: string;
+  /** Instead of keeping the output. */
+  write?: (stream: 'stdout' | 'stderr', bytes: Uint8Array) => Promise<void>;
+}
+
+export interface Outcome extends StepResult {
+  stdout: string;
+  stderr: string;
+}
+
+let jobs = 0;
+
+export async function startJob(
+  runtime: Runtime,
+  under: RuntimeUnderTest,
+  directory: string,
+  options: { network?: SandboxJob['network']; limits?: Partial<SandboxJob['limits']> } = {},
+): Promise<JobUnderTest> {
+  jobs += 1;
+  const id = jobs;
+  const workspace = join(directory, `workspace-${id}`);
+  await mkdir(join(workspace, '.scripts'), { recursive: true });
+  const notices: string[] = [];
+  const sandbox = await runtime.create(
+    {
+      id,
+      attempt: 1,
+      workspaceDirectory: workspace,
+      network: options.network ?? 'none',
+      limits: {
+        numCPUs: 1,
+        memoryBytes: 256 * 1024 * 1024,
+        diskBytes: 10 * 1024 ** 3,
+        ...options.limits,
+      },
+      registryAuth: {},
+      notice: (line) => notices.push(line),
+    },
+    AbortSignal.timeout(60_000),
+  );
+  let steps = 0;
+  return {
+    sandbox,
+    workspace,
+    notices,
+    async run(script, run = {}) {
+      const name = String(steps);
+      steps += 1;
+      const scriptPath = `.scripts/${name}.sh`;
+      await writeFile(join(workspace, scriptPath), `${script}\n`);
+      const output = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
+      const result = await sandbox.run(
+        { name, image: run.image ?? under.image, scriptPath, dir: run.dir ?? '', env: run.env ?? [] },
+        {
+          write:
+            run.write ??
+            (async (stream, bytes) => {
+              output[stream].push(Buffer.from(bytes));
+            }),
+        },
+        run.signal ?? new AbortController().signal,
+      );
+      return {
+        ...result,
+        stdout: Buffer.concat(output.stdout).toString('utf8'),
+        stderr: Buffer.concat(output.stderr).toString('utf8'),
+      };
+    },
+    [Symbol.asyncDispose]: () => sandbox[Symbol.asyncDispose](),
+  };
+}
