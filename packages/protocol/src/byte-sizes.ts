@@ -19,8 +19,10 @@ export function parseByteSize(text: string): number {
 /** Writes bytes for people: `1.5 GiB`, `64 KiB`, `12 B`. */
 export function formatByteSize(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
-  const value = bytes / 1024 ** power;
-  const digits = power === 0 || value >= 100 || Number.isInteger(value) ? 0 : 1;
-  return `${value.toFixed(digits)} ${units[power]}`;
+  let value = bytes;
+  let power = 0;
+  // From 1023.95 on it would be written as 1024 of this unit.
+  for (; power < units.length - 1 && value >= (power === 0 ? 1024 : 1023.95); power++) value /= 1024;
+  const digits = power === 0 || value >= 100 ? 0 : 1;
+  return `${value.toFixed(digits).replace(/\.0$/, '')} ${units[power]}`;
 }

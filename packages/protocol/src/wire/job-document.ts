@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type DockerAuthConfig, dockerAuthConfigSchema } from '../docker-auth.ts';
+import type { DockerAuthConfig } from '../docker-auth.ts';
 import type { QueueName } from '../queues.ts';
 import { wireArray, wireBoolean, wireInteger, wireObject, wireText } from './decode.ts';
 
@@ -129,6 +129,16 @@ const wireFile = z.union([
   z.string(),
   wireObject({ content: wireText, bucket: wireText, key: wireText, modifiedAt: wireText }),
 ]);
+/** Registries without an `auth` count as not there: a job must not fail over a registry that it may not even use. */
+const wireAuths = z
+  .record(z.string(), wireObject({ auth: wireText }).nullish())
+  .transform((registries) =>
+    Object.fromEntries(
+      Object.entries(registries).flatMap(([registry, entry]) =>
+        entry?.auth ? [[registry, { auth: entry.auth }] as const] : [],
+      ),
+    ),
+  );
 const wireDocument = wireObject({
   version: wireInteger,
   id: z.int(),
@@ -161,7 +171,9 @@ const wireDocument = wireObject({
     .record(z.string(), z.string())
     .nullish()
     .transform((value) => value ?? {}),
-  dockerAuthConfig: dockerAuthConfigSchema.nullish().transform((value) => value ?? {}),
+  dockerAuthConfig: wireObject({ auths: wireAuths.nullish() })
+    .nullish()
+    .transform((value): DockerAuthConfig => (value?.auths ? { auths: value.auths } : {})),
   timeoutSeconds: z.number().positive().optional(),
   network: networkSchema.optional(),
   resources: wireObject({

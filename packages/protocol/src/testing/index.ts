@@ -1,0 +1,1 @@
+export { documentNames, type Exchange, readDocument, readExchanges, readFixture } from './fixtures.ts';
