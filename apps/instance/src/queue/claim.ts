@@ -18,7 +18,7 @@ interface ClaimRow {
 export interface ClaimOptions {
   database: Database;
   statement: Statement;
-  onClaimed: (queue: QueueName, queuedSeconds: number) => void;
+  onClaimed: (queue: QueueName, jobs: readonly { id: number; queuedSeconds: number }[]) => void;
 }
 
 /** Claims for a batch of requests in one statement; see claim.sql. */
@@ -41,15 +41,15 @@ export async function claim(
     unconfirmedPerReset,
   ]);
   const assigned: ClaimOutcome['assigned'] = [];
-  for (const { id, attempt, producer, timeoutSeconds, turn, queuedSeconds } of rows) {
+  for (const { id, attempt, producer, timeoutSeconds, turn } of rows) {
     const request = requests[turn - 1];
     const secret = secrets[turn - 1]?.secret;
     if (!request || !secret)
       throw new RangeError(`A claim was made for request ${turn} of ${requests.length}.`);
-    onClaimed(queue, queuedSeconds);
     const token = encodeToken(id, secret);
     assigned.push({ request, job: { id, attempt, queue, producer, token, timeoutSeconds } });
   }
+  onClaimed(queue, rows);
   const contended = assigned.length === 0 && (await jobsWait(database, queue, limits));
   return { assigned, contended };
 }

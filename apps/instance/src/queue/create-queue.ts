@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import type { FailureKind, JobState, QueueName } from '@kiln/protocol';
 import type { Logger } from 'pino';
 import { type Database, loadStatements } from '../database/index.ts';
+import { createBroadcast } from './broadcast.ts';
 import { claim } from './claim.ts';
 import { cleanText } from './clean-text.ts';
 import { createHeartbeat } from './heartbeat.ts';
@@ -8,7 +10,7 @@ import { isJobId } from './job-ids.ts';
 import { createMarks } from './marks.ts';
 import { createPump } from './pump.ts';
 import type { ClaimedJob, Queue, Refusal } from './queue.ts';
-import { maxResets } from './settings.ts';
+import { maxResets, safetyRefreshMilliseconds } from './settings.ts';
 import { createLifeSigns } from './signs-of-life.ts';
 import { startSweeping, sweepStatements } from './sweep.ts';
 import { createTokenLookup } from './token-lookup.ts';
@@ -50,22 +52,38 @@ export async function createQueue({
   const sql = loadStatements(import.meta.url, './sql/', [...statementNames, ...sweepStatements]);
   const closing = new AbortController();
   const watchers = createWatchers();
+  const broadcast = createBroadcast(database, watchers, randomUUID(), log);
   const onEnded = (queue: QueueName, state: JobState, failureKind: FailureKind | null) =>
     observer?.ended(queue, state, failureKind);
-  const onClaimed = (queue: QueueName, queuedSeconds: number) => observer?.claimed(queue, queuedSeconds);
   const lifeSigns = createLifeSigns({ database, touch: sql.touch, takeBack: sql.take_back, log });
-  const marks = createMarks({ database, statement: sql.mark, log, onEnded });
+  const marks = createMarks({
+    database,
+    statement: sql.mark,
+    log,
+    onEnded(ended) {
+      broadcast.changed(ended.map(({ id }) => id));
+      for (const { queue, state, failureKind } of ended) onEnded(queue, state, failureKind);
+    },
+  });
   const tokenClaims = createTokenLookup(database, log);
+  const onClaimed = (queue: QueueName, jobs: readonly { id: number; queuedSeconds: number }[]) => {
+    broadcast.changed(jobs.map(({ id }) => id));
+    for (const { queuedSeconds } of jobs) observer?.claimed(queue, queuedSeconds);
+  };
   const pump = createPump({
     claim: (batch) => claim({ database, statement: sql.claim, onClaimed }, batch),
     unclaim,
     log,
   });
   await using opened = new AsyncDisposableStack();
+  opened.use(broadcast);
   opened.use(pump);
   opened.use(await database.listen('kiln_queue', pump.wake, pump.wake));
-  opened.use(await database.listen('kiln_job', watchers.notify, watchers.notifyAll));
+  opened.use(await database.listen('kiln_job', broadcast.receive, watchers.notifyAll));
   if (sweeping) opened.use(startSweeping({ database, statements: sql, log, onEnded }));
+  const refresh = setInterval(watchers.notifyAll, safetyRefreshMilliseconds);
+  refresh.unref();
+  opened.defer(() => clearInterval(refresh));
   opened.defer(() => closing.abort());
   const resources = opened.move();
 

@@ -17,7 +17,14 @@ export interface MarkOptions {
   database: Database;
   statement: Statement;
   log: Logger;
-  onEnded: (queue: QueueName, state: JobState, failureKind: FailureKind | null) => void;
+  onEnded: (ended: readonly EndedJob[]) => void;
+}
+
+export interface EndedJob {
+  id: number;
+  queue: QueueName;
+  state: JobState;
+  failureKind: FailureKind | null;
 }
 
 interface MarkRow {
@@ -54,13 +61,16 @@ export function createMarks({ database, statement, log, onEnded }: MarkOptions):
       outOfTimePrefix,
     ]);
     const results: MarkResult[] = [];
+    const ended: EndedJob[] = [];
     for (const { place, queue, verdict, state, failureKind } of rows) {
-      if (verdict === 'accepted' && queue) onEnded(queue, state, failureKind);
+      const id = calls[place - 1]?.caller.jobId;
+      if (verdict === 'accepted' && queue && id !== undefined) ended.push({ id, queue, state, failureKind });
       results[place - 1] =
         verdict === 'accepted' || verdict === 'repeated'
           ? { state, repeated: verdict === 'repeated' }
           : { refused: verdict };
     }
+    onEnded(ended);
     return results;
   }
 }

@@ -25,6 +25,8 @@ export const maxLeaseSeconds = leaseSeconds + gapGraceSeconds + 10;
 
 /** Waiting dequeues look again this often even if no notification came. */
 export const safetyClaimMilliseconds = 5000;
+/** Watchers of jobs look again this often: an instance may crash between a change and its notification. */
+export const safetyRefreshMilliseconds = 5000;
 
 /** The queue that is served when several have jobs, in these proportions. */
 export const queueWeights = { batches: 4, codeintel: 1, jobs: 4 } as const;

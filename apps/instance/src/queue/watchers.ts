@@ -1,7 +1,6 @@
 export interface Watchers {
   watch(jobId: number, onChange: () => void): Disposable;
-  /** From a notification: the ids, separated by commas. */
-  notify(payload: string): void;
+  notify(jobIds: readonly number[]): void;
   /** Notifications may have been missed: anything may have changed. */
   notifyAll(): void;
 }
@@ -23,10 +22,10 @@ export function createWatchers(): Watchers {
         },
       };
     },
-    notify(payload) {
+    notify(jobIds) {
       if (byJob.size === 0) return;
-      for (const id of payload.split(',')) {
-        const calls = byJob.get(Number(id));
+      for (const jobId of jobIds) {
+        const calls = byJob.get(jobId);
         if (calls) for (const call of [...calls]) call();
       }
     },

@@ -134,6 +134,7 @@ async function startOnce(
   });
   const lastLines: string[] = [];
   let gone = false;
+  let ready = false;
   child.once('exit', () => {
     gone = true;
   });
@@ -146,12 +147,15 @@ async function startOnce(
     lines.on('line', (line) => {
       lastLines.push(line);
       if (lastLines.length > 20) lastLines.shift();
-      if (/\b(FATAL|PANIC):/.test(line)) log.warn({ postgres: line }, 'message of the embedded database');
+      // While it starts it says FATAL to everybody who asks whether it is ready.
+      if (ready && /\b(FATAL|PANIC):/.test(line))
+        log.warn({ postgres: line }, 'message of the embedded database');
       else log.debug({ postgres: line }, 'message of the embedded database');
     });
   }
   while (!gone) {
-    if (await answers(connection)) return { running: child };
+    ready = await answers(connection);
+    if (ready) return { running: child };
     if (performance.now() >= deadline || signal.aborted) {
       await stopServer(child);
       break;

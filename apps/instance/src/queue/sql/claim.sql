@@ -80,6 +80,5 @@ with lane as materialized (
   where lanes.queue = $1 and lanes.tenant = taken.tenant
 )
 select claimed.id, attempt, producer, timeout_seconds as "timeoutSeconds", claimed.turn,
-  extract(epoch from kiln_now() - queued_at)::float8 as "queuedSeconds",
-  (select pg_notify('kiln_job', string_agg(id::text, ',')) from claimed) as notified
+  extract(epoch from kiln_now() - queued_at)::float8 as "queuedSeconds"
 from claimed order by claimed.turn

@@ -32,7 +32,6 @@ with call as materialized (
     failure_kind = job.failure_kind, failure_message = nullif(job.message, ''), usage = job.usage,
     lease_expires_at = null, confirm_by = null, finished_at = kiln_now()
   from job where jobs.id = job.id and job.verdict = 'accepted'
-  returning jobs.id
 ), lane as materialized (
   select lane.queue, lane.tenant, taken.jobs, taken.plain
   from lanes lane join (
@@ -45,6 +44,5 @@ with call as materialized (
   from lane where lanes.queue = lane.queue and lanes.tenant = lane.tenant
 )
 select call.place::int, job.queue, coalesce(job.verdict, 'unknown') as verdict, job.failure_kind as "failureKind",
-  case when job.verdict = 'accepted' then job.next_state else job.state end as state,
-  (select pg_notify('kiln_job', string_agg(id::text, ',')) from ended) as notified
+  case when job.verdict = 'accepted' then job.next_state else job.state end as state
 from call left join job using (place)
