@@ -63,7 +63,7 @@ async function heartbeat(
       : 0;
   const signal = AbortSignal.any([connectionSignal(reply, context.closing), changed.signal]);
   if (body.prometheusMetrics !== '') executors.metrics.record(name, body.prometheusMetrics);
-  const [draining, answer] = await Promise.all([
+  const [, answer] = await Promise.all([
     register(context, body, single),
     // Without jobs there is still draining to wait for.
     jobs.length === 0 && waitSeconds === 0
@@ -71,7 +71,7 @@ async function heartbeat(
       : queue.heartbeat({ executorName: name, jobs, waitSeconds, signal }),
   ]);
 
-  const drain = draining || executors.isDraining(name);
+  const drain = executors.isDraining(name);
   if (drain) toldToDrain.add(name);
   else toldToDrain.delete(name);
   if (single !== undefined && body.version !== objectResponseVersion && body.extensions.length === 0) {
@@ -94,18 +94,16 @@ async function register(
   { executors, log }: ExecutorApiContext,
   body: HeartbeatRequest,
   single: QueueName | undefined,
-): Promise<boolean> {
+): Promise<void> {
   try {
-    const { draining } = await executors.beat({
+    await executors.beat({
       ...body,
       name: body.executorName,
       queues: single === undefined ? body.queueNames.filter(isQueueName) : [single],
       extensions: [...parseExtensions(body.extensions)],
     });
-    return draining;
   } catch (err) {
     log.warn({ err, executorName: body.executorName }, 'could not register an executor');
-    return false;
   }
 }
 

@@ -23,12 +23,11 @@ export function refusedText(status: number, message: string): Refused {
 
 /** Of a queue route's rules. */
 export function refusedJson(status: number, message: string): Refused {
-  return new Refused(status, 'json', message);
+  return new Refused(status, 'json', cut(message));
 }
 
 export function unreadableBody(reason: string): Refused {
-  const shown = reason.length > maxReasonCharacters ? `${reason.slice(0, maxReasonCharacters)}...` : reason;
-  return refusedText(400, `Failed to unmarshal payload: ${shown.toWellFormed()}`);
+  return refusedText(400, `Failed to unmarshal payload: ${cut(reason)}`);
 }
 
 export function bodyTooLarge(limit: string): Refused {
@@ -37,6 +36,11 @@ export function bodyTooLarge(limit: string): Refused {
 
 /** Reasons may quote what the caller sent; a reply must not grow with it. */
 const maxReasonCharacters = 500;
+
+function cut(reason: string): string {
+  const shown = reason.length > maxReasonCharacters ? `${reason.slice(0, maxReasonCharacters)}...` : reason;
+  return shown.toWellFormed();
+}
 
 export function sendRefusal(reply: FastifyReply, refused: Refused): FastifyReply {
   reply.code(refused.status);

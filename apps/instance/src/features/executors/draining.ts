@@ -5,6 +5,8 @@ import type { Database } from '../../database/index.ts';
 export interface Draining extends AsyncDisposable {
   has(name: string): boolean;
   watch(name: string, onChange: () => void): Disposable;
+  /** Reads the table again. */
+  refresh(): Promise<void>;
   /** After the commit; tells the other instances too. */
   changed(name: string, draining: boolean): Promise<void>;
 }
@@ -26,18 +28,20 @@ export async function openDraining(database: Database, log: Logger): Promise<Dra
   }
 
   /** One after the other, so that an earlier state never overwrites a later one. */
-  function readAgain(): void {
+  function refresh(): Promise<void> {
     reading = reading.then(read).catch((err: unknown) => {
       log.warn({ err }, 'could not read which executors are draining; the next heartbeat of each tells it');
     });
+    return reading;
   }
 
-  const listening = await database.listen(channel, readAgain, readAgain);
+  const listening = await database.listen(channel, refresh, refresh);
   // After listening began, so that no change is missed.
   await read();
 
   return {
     has: (name) => names.has(name),
+    refresh,
     watch(name, onChange) {
       const ofName = watchers.get(name) ?? new Set();
       watchers.set(name, ofName);

@@ -42,8 +42,8 @@ export interface QueueCapacity {
 
 /** The fleet: executors register themselves by heartbeats, and are known until a week after the last one. */
 export interface Executors extends AsyncDisposable {
-  /** Registers or updates the executor. @returns whether it shall take no further jobs */
-  beat(beat: ExecutorBeat): Promise<{ draining: boolean }>;
+  /** Registers or updates the executor. After it `isDraining` is right for the executor, even if a change was missed. */
+  beat(beat: ExecutorBeat): Promise<void>;
   /** As known in this process; changes of other instances arrive within milliseconds. */
   isDraining(name: string): boolean;
   /** Calls back when draining is ordered or taken back, until disposed. */
@@ -74,7 +74,7 @@ export async function openExecutors(database: Database, log: Logger): Promise<Ex
         beatValues(beat),
       );
       isolations.set(beat.name, beat.isolation ?? null);
-      return { draining: row?.draining ?? false };
+      if (row && row.draining !== draining.has(beat.name)) await draining.refresh();
     },
     isDraining: draining.has,
     isolationOf: isolations.get,
