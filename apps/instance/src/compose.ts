@@ -113,6 +113,10 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   resources.defer(() => closeServer(server, options.shutdownSeconds ?? 20, log));
   // After the server stopped taking requests: followed logs end, and held requests are answered.
   server.addHook('preClose', async () => shutdown.abort());
+  // Closing ends the connections that are idle then; those that answer a last request would wait for their clients.
+  server.addHook('onResponse', async () => {
+    if (shutdown.signal.aborted) setImmediate(() => server.server.closeIdleConnections());
+  });
   await server.register(async (scope) => {
     healthRoutes(scope, { database, shutdown: shutdown.signal });
     siteConfigRoutes(scope, { siteConfig, accounts });
@@ -132,9 +136,8 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   });
 
   const listen = options.listen ?? defaultListen;
-  await server.listen(listen);
+  await server.listen({ ...listen, listenTextResolver: (address) => `listening on ${address}` });
   const url = urlOf({ host: listen.host, port: portOf(server) });
-  log.info({ url, dataDirectory }, 'listening');
 
   const stop = resources.move();
   return {

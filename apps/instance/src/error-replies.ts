@@ -109,7 +109,7 @@ interface ValidationProblem {
 function propertyOf(pointer: string): string {
   const parts = pointer
     .split('/')
-    .slice(1)
+    .filter((part) => part !== '')
     .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
   if (parts.length === 0) return 'body';
   return parts
@@ -122,7 +122,9 @@ function messageOfClientError(error: Error, request: FastifyRequest): string {
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
     return `The request body is larger than ${request.routeOptions.bodyLimit} bytes`;
   }
-  if (error instanceof SyntaxError) return `The request body is not valid JSON: ${error.message}`;
+  if (code === 'FST_ERR_CTP_INVALID_JSON_BODY') {
+    return 'The request body is not valid JSON (a key "__proto__" is not allowed either)';
+  }
   return error.message;
 }
 

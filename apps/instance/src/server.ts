@@ -1,18 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import swagger from '@fastify/swagger';
-import { kilnVersion } from '@kiln/protocol';
-import fastify, { type FastifyBaseLogger } from 'fastify';
-import {
-  jsonSchemaTransform,
-  jsonSchemaTransformObject,
-  serializerCompiler,
-  validatorCompiler,
-  type ZodTypeProvider,
-} from 'fastify-type-provider-zod';
+import fastify, { type FastifyBaseLogger, LogController } from 'fastify';
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Logger } from 'pino';
 import type { TrustProxy } from './env.ts';
 import { addErrorReplies } from './error-replies.ts';
 import type { HttpServer } from './http.ts';
+import { addOpenApi } from './openapi.ts';
 
 export interface ServerOptions {
   log: Logger;
@@ -27,7 +20,7 @@ export async function createServer({ log, trustProxy }: ServerOptions): Promise<
   const logger: FastifyBaseLogger = log;
   const server: HttpServer = fastify({
     loggerInstance: logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     trustProxy: trustedBy(trustProxy),
     genReqId: () => randomUUID(),
     bodyLimit: 1024 * 1024,
@@ -94,27 +87,5 @@ function addRequestLog(server: HttpServer, log: Logger): void {
       },
       'answered',
     );
-  });
-}
-
-async function addOpenApi(server: HttpServer): Promise<void> {
-  await server.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'Kiln',
-        description: 'The REST API of a Kiln instance, for people and programs.',
-        version: kilnVersion,
-      },
-      components: { securitySchemes: { accessToken: { type: 'http', scheme: 'bearer' } } },
-    },
-    transform: (route) =>
-      route.url.startsWith('/.api/') && !route.schema?.hide
-        ? jsonSchemaTransform(route)
-        : { schema: { hide: true }, url: route.url },
-    transformObject: jsonSchemaTransformObject,
-  });
-  await server.register(async (scope) => {
-    scope.get('/.api/openapi.json', { schema: { hide: true } }, async () => server.swagger());
   });
 }
