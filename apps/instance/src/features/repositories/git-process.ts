@@ -101,8 +101,7 @@ export function createGit(options: { home: string; configFile: string; environme
   }
 
   async function run(command: Parameters<Git['run']>[0]): Promise<string> {
-    const subcommand = command.args.find((arg) => !arg.startsWith('-')) ?? '';
-    const what = `git ${subcommand}`;
+    const what = `git ${subcommandOf(command.args)}`;
     if (command.signal?.aborted) throw stopped(what, command.signal);
     const child = start(command);
     const output = collect(child.stdout, maxOutputBytes);
@@ -167,6 +166,11 @@ export function cleanGitText(text: string): string {
     .map((line) => line.replace(/([a-z][a-z0-9+.-]*:\/\/)[^/\s'"]*@/gi, '$1').trimEnd())
     .filter((line) => line.trim() !== '');
   return lines.join('\n').slice(-2000);
+}
+
+function subcommandOf(args: string[]): string {
+  const index = args.findIndex((arg, at) => !arg.startsWith('-') && args[at - 1] !== '-c');
+  return args[index] ?? '';
 }
 
 function stopped(what: string, signal: AbortSignal): GitError {

@@ -6,6 +6,7 @@ import { directorySize } from './directory-size.ts';
 import { type Git, GitError } from './git-process.ts';
 import type { RepositoryLimits } from './limits.ts';
 import { checkLocalSource } from './local-source.ts';
+import { createPromiseCache } from './promise-cache.ts';
 import { removeStaleLocks } from './stale-locks.ts';
 
 /** Directories of first fetches that have not finished; one that nobody writes to any more is rubbish. */
@@ -72,6 +73,11 @@ export function createMirror({ git, directory, url, limits, dataDirectory, now }
       ...(input === undefined ? {} : { input }),
     });
 
+  // Plain http is for servers that were named; one that such a server points to was not.
+  const networkOptions = url.protocol === 'http' ? ['-c', 'http.followRedirects=false'] : [];
+  /** Revisions looked up since the last fetch, and references of jobs' commits: many jobs name the same. */
+  const commits = createPromiseCache<string>(10_000);
+  const keptRefs = createPromiseCache<true>(10_000);
   const openedAt = now();
   let locksCleared = false;
 
@@ -102,6 +108,8 @@ export function createMirror({ git, directory, url, limits, dataDirectory, now }
       });
       const state = await fetchInto(unfinished, signal);
       await rename(unfinished, directory);
+      // Kept in a mirror that somebody deleted.
+      keptRefs.clear();
       return state;
     } catch (err) {
       await rm(unfinished, { recursive: true, force: true });
@@ -123,6 +131,7 @@ export function createMirror({ git, directory, url, limits, dataDirectory, now }
         args: [`--git-dir=${target}`, 'update-ref', '-d', headRef],
         timeoutSeconds: limits.commandSeconds,
       });
+      commits.clear();
       return { defaultBranch: null, headCommit: null, sizeBytes };
     }
 
@@ -158,8 +167,7 @@ export function createMirror({ git, directory, url, limits, dataDirectory, now }
     try {
       await git.run({
         args: [
-          // Another http server on the way of a plain http transfer is never what was registered.
-          ...(url.protocol === 'http' ? ['-c', 'http.followRedirects=false'] : []),
+          ...networkOptions,
           `--git-dir=${target}`,
           'fetch',
           '--quiet',
@@ -179,6 +187,7 @@ export function createMirror({ git, directory, url, limits, dataDirectory, now }
       if (size.signal.aborted) throw size.signal.reason;
       throw err;
     } finally {
+      commits.clear();
       watch[Symbol.dispose]();
     }
   }
@@ -211,7 +220,7 @@ export function createMirror({ git, directory, url, limits, dataDirectory, now }
 
   async function remoteHead(target: string, address: string, signal: AbortSignal) {
     const listed = await git.run({
-      args: [`--git-dir=${target}`, 'ls-remote', '--symref', '--', address, 'HEAD'],
+      args: [...networkOptions, `--git-dir=${target}`, 'ls-remote', '--symref', '--', address, 'HEAD'],
       protocol: url.protocol,
       timeoutSeconds: limits.fetchSeconds,
       signal,
@@ -264,14 +273,19 @@ export function createMirror({ git, directory, url, limits, dataDirectory, now }
     exists,
     fetch,
     fetchObject,
-    findCommit: (revision) => commitOf(directory, revision === 'HEAD' ? headRef : revision),
+    findCommit: (revision) =>
+      commits.get(revision, () => commitOf(directory, revision === 'HEAD' ? headRef : revision)),
     async missingObjects(ids) {
       const printed = await read(['cat-file', '--batch-check=%(objectname)'], `${ids.join('\n')}\n`);
       const missing = printed.split('\n').filter((line) => line.endsWith(' missing'));
       return missing.map((line) => line.slice(0, 40));
     },
     async keepCommit(commit) {
-      await read(['update-ref', jobRef(commit), commit]);
+      const ref = jobRef(commit);
+      await keptRefs.get(ref, async () => {
+        await read(['update-ref', ref, commit]);
+        return true;
+      });
     },
     async maintain(signal) {
       const packs = (await readdir(join(directory, 'objects', 'pack'))).filter((name) =>

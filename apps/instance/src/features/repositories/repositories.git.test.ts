@@ -1,61 +1,29 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { pino } from 'pino';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { startTestDatabase, type TestDatabase } from '../../../../../test/kit/database.ts';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { startGitServer } from '../../../../../test/kit/git-server.ts';
-import { createTestRepository, runTestGit, type TestRepository } from '../../../../../test/kit/repository.ts';
-import { createRepositories, type Repositories, type RepositoriesOptions } from './index.ts';
+import { soon, useRepositories } from '../../../../../test/kit/repositories.ts';
+import { createTestRepository, runTestGit } from '../../../../../test/kit/repository.ts';
 
-const log = pino({ level: 'silent' });
-let testDatabase: TestDatabase;
-let directory: string;
-let source: TestRepository;
-let repositories: Repositories;
-const opened: Repositories[] = [];
-
-function open(options: Partial<RepositoriesOptions> = {}): Repositories {
-  const made = createRepositories({
-    database: testDatabase.database,
-    directory,
-    log,
-    environment: { PATH: process.env['PATH'] },
-    ...options,
-  });
-  opened.push(made);
-  return made;
-}
-
-async function temporary(): Promise<string> {
-  return mkdtemp(join(tmpdir(), 'kiln-test-data-'));
-}
-
-beforeAll(async () => {
-  testDatabase = await startTestDatabase();
-});
-afterAll(() => testDatabase[Symbol.asyncDispose]());
-beforeEach(async () => {
-  directory = await temporary();
-  source = await createTestRepository();
-  repositories = open();
-});
-afterEach(async () => {
-  await Promise.all(opened.splice(0).map((made) => made[Symbol.asyncDispose]()));
-  await testDatabase.database.query('delete from repositories');
-  await source[Symbol.asyncDispose]();
-  await rm(directory, { recursive: true, force: true });
-});
+const test = useRepositories();
 
 describe('registering', () => {
   it('fetches at once and says what it found', async () => {
-    const commit = await source.commit({ 'a.txt': 'a' });
-    const registered = await repositories.register({ name: 'acme/widgets', cloneURL: source.directory });
-    expect(registered).toMatchObject({ name: 'acme/widgets', cloneURL: source.directory, status: 'new' });
+    const commit = await test.source.commit({ 'a.txt': 'a' });
+    const registered = await test.repositories.register({
+      name: 'acme/widgets',
+      cloneURL: test.source.directory,
+    });
+    expect(registered).toMatchObject({
+      name: 'acme/widgets',
+      cloneURL: test.source.directory,
+      status: 'new',
+    });
     await expect
-      .poll(() => repositories.get('acme/widgets'))
+      .poll(() => test.repositories.get('acme/widgets'), soon)
       .toMatchObject({
         status: 'ready',
         lastError: null,
@@ -64,28 +32,26 @@ describe('registering', () => {
         sizeBytes: expect.any(Number),
         lastFetchedAt: expect.stringMatching(/^\d{4}-.*Z$/),
       });
-    expect(await repositories.list()).toHaveLength(1);
+    expect(await test.repositories.list()).toHaveLength(1);
   });
 
   it('refuses a name that is taken', async () => {
-    await repositories.register({ name: 'a', cloneURL: source.directory });
-    await expect(repositories.register({ name: 'a', cloneURL: source.directory })).rejects.toMatchObject({
+    await test.repositories.register({ name: 'a', cloneURL: test.source.directory });
+    await expect(
+      test.repositories.register({ name: 'a', cloneURL: test.source.directory }),
+    ).rejects.toMatchObject({
       status: 409,
       code: 'repository_exists',
     });
   });
 
   it('refuses local paths that are no repository, or in the data directory', async () => {
-    await repositories.register({ name: 'a', cloneURL: source.directory });
-    await source.commit({ a: 'a' });
-    await repositories.sync('a');
-    const [mirror = ''] = (await readdir(join(directory, 'repositories'))).filter((name) => /^\d/.test(name));
-    for (const cloneURL of [
-      join(source.directory, 'missing'),
-      tmpdir(),
-      join(directory, 'repositories', mirror),
-    ]) {
-      await expect(repositories.register({ name: 'b', cloneURL })).rejects.toMatchObject({
+    await test.repositories.register({ name: 'a', cloneURL: test.source.directory });
+    await test.source.commit({ a: 'a' });
+    await test.repositories.sync('a');
+    const [mirror = ''] = await test.mirrors();
+    for (const cloneURL of [join(test.source.directory, 'missing'), tmpdir(), mirror]) {
+      await expect(test.repositories.register({ name: 'b', cloneURL })).rejects.toMatchObject({
         status: 400,
         code: 'invalid_clone_url',
       });
@@ -93,43 +59,44 @@ describe('registering', () => {
   });
 
   it('keeps names of 512 characters and odd letters apart', async () => {
-    await source.commit({ a: 'a' });
+    await test.source.commit({ a: 'a' });
     for (const name of ['ü/ñ', 'x'.repeat(512), "o'brien/$(id)", 'A', 'a']) {
-      await repositories.register({ name, cloneURL: source.directory });
-      expect((await repositories.resolve(name)).revision).toBe('main');
+      await test.repositories.register({ name, cloneURL: test.source.directory });
+      expect((await test.repositories.resolve(name)).revision).toBe('main');
     }
   });
 
   it('notes why a fetch failed, and recovers', async () => {
-    await using server = await startGitServer({ root: join(source.directory, '..') });
-    await repositories.register({ name: 'a', cloneURL: `${server.url}/repository/.git/nope` });
-    await expect.poll(() => repositories.get('a')).toMatchObject({ status: 'failed' });
-    expect((await repositories.get('a')).lastError).toContain('not found');
-    await expect(repositories.sync('a')).rejects.toMatchObject({ status: 502, code: 'fetch_failed' });
-    await testDatabase.database.query('update repositories set clone_url = $1', [
-      `${server.url}/repository/.git`,
-    ]);
-    await source.commit({ a: 'a' });
-    await using other = open({ directory: await temporary() });
+    await using server = await startGitServer({ root: join(test.source.directory, '..') });
+    await test.repositories.register({ name: 'a', cloneURL: `${server.url}/repository/.git/nope` });
+    await expect.poll(() => test.repositories.get('a'), soon).toMatchObject({ status: 'failed' });
+    expect((await test.repositories.get('a')).lastError).toContain('not found');
+    await expect(test.repositories.sync('a')).rejects.toMatchObject({ status: 502, code: 'fetch_failed' });
+    await test.database.query('update repositories set clone_url = $1', [`${server.url}/repository/.git`]);
+    await test.source.commit({ a: 'a' });
+    await using other = await test.open();
     expect(await other.sync('a')).toMatchObject({ status: 'ready', lastError: null });
   });
 });
 
 describe('removing', () => {
   it('removes the mirror, and a new repository of the name starts from nothing', async () => {
-    await source.commit({ a: 'a' });
-    await repositories.register({ name: 'a', cloneURL: source.directory });
-    const before = await repositories.resolve('a');
-    await repositories.remove('a');
-    expect((await readdir(join(directory, 'repositories'))).filter((name) => name !== '.git-home')).toEqual(
-      [],
-    );
-    await expect(repositories.get('a')).rejects.toMatchObject({ status: 404, code: 'repository_not_found' });
-    await expect(repositories.remove('a')).rejects.toMatchObject({ status: 404 });
+    await test.source.commit({ a: 'a' });
+    await test.repositories.register({ name: 'a', cloneURL: test.source.directory });
+    const before = await test.repositories.resolve('a');
+    await test.repositories.remove('a');
+    expect(
+      (await readdir(join(test.directory, 'repositories'))).filter((name) => name !== '.git-home'),
+    ).toEqual([]);
+    await expect(test.repositories.get('a')).rejects.toMatchObject({
+      status: 404,
+      code: 'repository_not_found',
+    });
+    await expect(test.repositories.remove('a')).rejects.toMatchObject({ status: 404 });
     await using other = await createTestRepository();
     await other.commit({ b: 'b' });
-    await repositories.register({ name: 'a', cloneURL: other.directory });
-    await expect(repositories.resolve('a', before.commit)).rejects.toMatchObject({
+    await test.repositories.register({ name: 'a', cloneURL: other.directory });
+    await expect(test.repositories.resolve('a', before.commit)).rejects.toMatchObject({
       status: 404,
       code: 'revision_not_found',
     });
@@ -137,41 +104,40 @@ describe('removing', () => {
 
   it('stops a fetch that hangs', async () => {
     await using server = await startGitServer({ root: '/', intercept: () => true });
-    await repositories.register({ name: 'a', cloneURL: `${server.url}/hangs` });
-    await expect.poll(() => server.requests.length).toBe(1);
+    await test.repositories.register({ name: 'a', cloneURL: `${server.url}/hangs` });
+    await expect.poll(() => server.requests.length, soon).toBe(1);
     const started = performance.now();
-    await repositories.remove('a');
+    await test.repositories.remove('a');
     expect(performance.now() - started).toBeLessThan(5000);
   });
 
   it('sweeps mirrors of repositories that another instance removed', async () => {
-    await source.commit({ a: 'a' });
-    await repositories.register({ name: 'a', cloneURL: source.directory });
-    await repositories.register({ name: 'b', cloneURL: source.directory });
-    await repositories.resolve('a');
-    await repositories.resolve('b');
-    await testDatabase.database.query(`delete from repositories where name = 'a'`);
-    await repositories[Symbol.asyncDispose]();
-    await open().resolve('b');
-    const mirrors = async () =>
-      (await readdir(join(directory, 'repositories'))).filter((name) => name !== '.git-home');
-    await expect.poll(mirrors).toHaveLength(1);
+    await test.source.commit({ a: 'a' });
+    await test.repositories.register({ name: 'a', cloneURL: test.source.directory });
+    await test.repositories.register({ name: 'b', cloneURL: test.source.directory });
+    await test.repositories.resolve('a');
+    await test.repositories.resolve('b');
+    await test.database.query(`delete from repositories where name = 'a'`);
+    await test.repositories[Symbol.asyncDispose]();
+    const again = await test.open({ directory: test.directory });
+    await again.resolve('b');
+    await expect.poll(() => test.mirrors(), soon).toHaveLength(1);
   });
 });
 
 describe('resolving', () => {
   beforeEach(async () => {
-    await source.commit({ a: '1' });
-    await repositories.register({ name: 'a', cloneURL: source.directory });
-    await repositories.sync('a');
+    await test.source.commit({ a: '1' });
+    await test.repositories.register({ name: 'a', cloneURL: test.source.directory });
+    await test.repositories.sync('a');
   });
 
   it('knows branches, tags, shortened ids and ancestors', async () => {
-    const first = await source.git('rev-parse', 'HEAD');
-    const second = await source.commit({ a: '2' });
-    await source.git('tag', '-a', '-m', 'release', 'v1', first);
-    await source.git('branch', 'feature/odd-ä+name', first);
-    await repositories.sync('a');
+    const first = await test.source.git('rev-parse', 'HEAD');
+    const second = await test.source.commit({ a: '2' });
+    await test.source.git('tag', '-a', '-m', 'release', 'v1', first);
+    await test.source.git('branch', 'feature/odd-ä+name', first);
+    await test.repositories.sync('a');
     for (const [revision, commit] of Object.entries({
       main: second,
       'refs/heads/main': second,
@@ -182,24 +148,24 @@ describe('resolving', () => {
       [first.slice(0, 10)]: first,
       [first.toUpperCase()]: first,
     })) {
-      expect(await repositories.resolve('a', revision), revision).toEqual({ commit, revision });
+      expect(await test.repositories.resolve('a', revision), revision).toEqual({ commit, revision });
     }
-    expect(await repositories.resolve('a')).toEqual({ commit: second, revision: 'main' });
+    expect(await test.repositories.resolve('a')).toEqual({ commit: second, revision: 'main' });
   });
 
   it('finds what was pushed a moment ago: a branch, a commit', async () => {
-    await source.git('checkout', '--quiet', '-b', 'new');
-    const commit = await source.commit({ a: '2' });
-    expect((await repositories.resolve('a', 'new')).commit).toBe(commit);
-    const next = await source.commit({ a: '3' });
-    expect((await repositories.resolve('a', next)).commit).toBe(next);
+    await test.source.git('checkout', '--quiet', '-b', 'new');
+    const commit = await test.source.commit({ a: '2' });
+    expect((await test.repositories.resolve('a', 'new')).commit).toBe(commit);
+    const next = await test.source.commit({ a: '3' });
+    expect((await test.repositories.resolve('a', next)).commit).toBe(next);
   });
 
   it('fetches a mirror that is older than 30 s, and no newer one', async () => {
     let now = Date.now();
-    await using later = open({ directory: await temporary(), now: () => new Date(now) });
+    await using later = await test.open({ now: () => new Date(now) });
     const first = (await later.resolve('a', 'main')).commit;
-    const second = await source.commit({ a: '2' });
+    const second = await test.source.commit({ a: '2' });
     now += 29_000;
     expect((await later.resolve('a', 'main')).commit).toBe(first);
     now += 2000;
@@ -207,51 +173,53 @@ describe('resolving', () => {
   });
 
   it('needs no source for a commit that it has', async () => {
-    const { commit } = await repositories.resolve('a');
-    await source[Symbol.asyncDispose]();
-    expect((await repositories.resolve('a', commit)).commit).toBe(commit);
+    const { commit } = await test.repositories.resolve('a');
+    await test.source[Symbol.asyncDispose]();
+    expect((await test.repositories.resolve('a', commit)).commit).toBe(commit);
   });
 
   it('follows a branch that was rewritten, and still has the commit that a job named', async () => {
-    const { commit: old } = await repositories.resolve('a', 'main');
-    await source.git('commit', '--quiet', '--amend', '-m', 'Rewritten');
-    await source.git('reflog', 'expire', '--expire=now', '--all');
-    await source.git('gc', '--quiet', '--prune=now');
-    const rewritten = await source.git('rev-parse', 'HEAD');
-    await repositories.sync('a');
-    expect((await repositories.resolve('a', 'main')).commit).toBe(rewritten);
-    expect((await repositories.resolve('a', old)).commit).toBe(old);
+    const { commit: old } = await test.repositories.resolve('a', 'main');
+    await test.source.git('commit', '--quiet', '--amend', '-m', 'Rewritten');
+    await test.source.git('reflog', 'expire', '--expire=now', '--all');
+    await test.source.git('gc', '--quiet', '--prune=now');
+    const rewritten = await test.source.git('rev-parse', 'HEAD');
+    await test.repositories.sync('a');
+    expect((await test.repositories.resolve('a', 'main')).commit).toBe(rewritten);
+    expect((await test.repositories.resolve('a', old)).commit).toBe(old);
   });
 
   it('follows the default branch, its removal and a detached HEAD', async () => {
-    await source.git('checkout', '--quiet', '-b', 'trunk');
-    const commit = await source.commit({ a: '2' });
-    await source.git('branch', '-D', 'main');
-    expect(await repositories.sync('a')).toMatchObject({ defaultBranch: 'trunk', headCommit: commit });
-    await source.git('checkout', '--quiet', '--detach', 'HEAD~1');
-    const detached = await source.git('rev-parse', 'HEAD');
-    expect(await repositories.sync('a')).toMatchObject({ defaultBranch: null, headCommit: detached });
-    expect(await repositories.resolve('a')).toEqual({ commit: detached, revision: 'HEAD' });
-    await expect(repositories.resolve('a', 'main')).rejects.toMatchObject({ code: 'revision_not_found' });
+    await test.source.git('checkout', '--quiet', '-b', 'trunk');
+    const commit = await test.source.commit({ a: '2' });
+    await test.source.git('branch', '-D', 'main');
+    expect(await test.repositories.sync('a')).toMatchObject({ defaultBranch: 'trunk', headCommit: commit });
+    await test.source.git('checkout', '--quiet', '--detach', 'HEAD~1');
+    const detached = await test.source.git('rev-parse', 'HEAD');
+    expect(await test.repositories.sync('a')).toMatchObject({ defaultBranch: null, headCommit: detached });
+    expect(await test.repositories.resolve('a')).toEqual({ commit: detached, revision: 'HEAD' });
+    await expect(test.repositories.resolve('a', 'main')).rejects.toMatchObject({
+      code: 'revision_not_found',
+    });
     // A branch that makes way for others of its name.
-    await source.git('checkout', '--quiet', '-b', 'main/nested');
-    expect(await repositories.sync('a')).toMatchObject({ defaultBranch: 'main/nested' });
+    await test.source.git('checkout', '--quiet', '-b', 'main/nested');
+    expect(await test.repositories.sync('a')).toMatchObject({ defaultBranch: 'main/nested' });
   });
 
   it('names an unknown revision, and one that is no commit', async () => {
-    const blob = await source.git('rev-parse', 'HEAD:a');
+    const blob = await test.source.git('rev-parse', 'HEAD:a');
     for (const revision of ['nope', '0'.repeat(40), blob, 'main~7']) {
-      await expect(repositories.resolve('a', revision), revision).rejects.toMatchObject({
+      await expect(test.repositories.resolve('a', revision), revision).rejects.toMatchObject({
         status: 404,
         code: 'revision_not_found',
         message: expect.stringContaining(revision),
       });
     }
-    await expect(repositories.resolve('b')).rejects.toMatchObject({ code: 'repository_not_found' });
+    await expect(test.repositories.resolve('b')).rejects.toMatchObject({ code: 'repository_not_found' });
   });
 
   it('refuses what git would read as an option', async () => {
-    const file = join(directory, 'written');
+    const file = join(test.directory, 'written');
     for (const revision of [
       `--output=${file}`,
       '-h',
@@ -262,7 +230,7 @@ describe('resolving', () => {
       '@{1}',
       'a\nb',
     ]) {
-      await expect(repositories.resolve('a', revision), revision).rejects.toMatchObject({
+      await expect(test.repositories.resolve('a', revision), revision).rejects.toMatchObject({
         status: 400,
         code: 'invalid_revision',
       });
@@ -272,54 +240,57 @@ describe('resolving', () => {
 
   it('says that an empty repository has no HEAD', async () => {
     await using empty = await createTestRepository();
-    await repositories.register({ name: 'empty', cloneURL: empty.directory });
-    expect(await repositories.sync('empty')).toMatchObject({
+    await test.repositories.register({ name: 'empty', cloneURL: empty.directory });
+    expect(await test.repositories.sync('empty')).toMatchObject({
       status: 'ready',
       headCommit: null,
       defaultBranch: null,
     });
-    await expect(repositories.resolve('empty')).rejects.toMatchObject({ code: 'revision_not_found' });
+    await expect(test.repositories.resolve('empty')).rejects.toMatchObject({ code: 'revision_not_found' });
     const commit = await empty.commit({ a: 'a' });
-    expect((await repositories.resolve('empty')).commit).toBe(commit);
+    expect((await test.repositories.resolve('empty')).commit).toBe(commit);
   });
 
   it('recovers from locks of a git process that died with the machine', async () => {
-    const [mirror = ''] = (await readdir(join(directory, 'repositories'))).filter((name) => /^\d/.test(name));
-    await repositories[Symbol.asyncDispose]();
+    const [mirror = ''] = await test.mirrors();
+    await test.repositories[Symbol.asyncDispose]();
     for (const lock of ['packed-refs.lock', 'refs/heads/main.lock', 'HEAD.lock']) {
-      await writeFile(join(directory, 'repositories', mirror, lock), '');
+      await writeFile(join(mirror, lock), '');
     }
     await delay(20);
-    const commit = await source.commit({ a: '2' });
-    expect((await open().resolve('a', 'main')).commit).toBe(commit);
+    const commit = await test.source.commit({ a: '2' });
+    const again = await test.open({ directory: test.directory });
+    expect((await again.resolve('a', 'main')).commit).toBe(commit);
   });
 });
 
 describe('fetching', () => {
   it('happens once for all who ask at the same time', async () => {
-    await source.commit({ a: 'a' });
-    await using server = await startGitServer({ root: join(source.directory, '..') });
-    await repositories.register({ name: 'a', cloneURL: `${server.url}/repository/.git` });
-    const resolved = await Promise.all(Array.from({ length: 20 }, () => repositories.resolve('a', 'main')));
+    await test.source.commit({ a: 'a' });
+    await using server = await startGitServer({ root: join(test.source.directory, '..') });
+    await test.repositories.register({ name: 'a', cloneURL: `${server.url}/repository/.git` });
+    const resolved = await Promise.all(
+      Array.from({ length: 20 }, () => test.repositories.resolve('a', 'main')),
+    );
     expect(new Set(resolved.map(({ commit }) => commit)).size).toBe(1);
     // ls-remote and fetch each ask for info/refs once.
     expect(server.requests.filter((request) => request.includes('info/refs'))).toHaveLength(2);
-    const next = await source.commit({ a: 'b' });
+    const next = await test.source.commit({ a: 'b' });
     server.requests.length = 0;
-    await Promise.all(Array.from({ length: 20 }, () => repositories.resolve('a', next)));
+    await Promise.all(Array.from({ length: 20 }, () => test.repositories.resolve('a', next)));
     expect(server.requests.filter((request) => request.includes('info/refs'))).toHaveLength(1);
   });
 
   it('stops waiting after its limit, while the fetch goes on', async () => {
-    await source.commit({ a: 'a' });
+    await test.source.commit({ a: 'a' });
     let release: () => void = () => {};
     const released = new Promise<void>((resolve) => {
       release = resolve;
     });
     let first = true;
-    await using backend = await startGitServer({ root: join(source.directory, '..') });
+    await using backend = await startGitServer({ root: join(test.source.directory, '..') });
     await using server = await startGitServer({
-      root: join(source.directory, '..'),
+      root: join(test.source.directory, '..'),
       intercept(request, response) {
         if (!first) return false;
         first = false;
@@ -335,42 +306,41 @@ describe('fetching', () => {
         return true;
       },
     });
-    await using impatient = open({ directory: await temporary(), limits: { waitSeconds: 0.2 } });
+    await using impatient = await test.open({ limits: { waitSeconds: 0.2 } });
     await impatient.register({ name: 'a', cloneURL: `${server.url}/repository/.git` });
     await expect(impatient.resolve('a')).rejects.toMatchObject({ status: 503, code: 'fetch_pending' });
     release();
-    await expect.poll(() => impatient.get('a')).toMatchObject({ status: 'ready' });
+    await expect.poll(() => impatient.get('a'), soon).toMatchObject({ status: 'ready' });
     expect((await impatient.resolve('a')).revision).toBe('main');
   });
 
   it('keeps many packs few, and the commits of jobs for their time', async () => {
-    const data = await temporary();
+    const data = join(test.directory, 'tidy');
+    await mkdir(data);
     let now = new Date('2026-01-15T00:00:00Z');
-    await using tidy = open({
+    await using tidy = await test.open({
       directory: data,
       limits: { maxPacks: 3, keepJobCommitsMonths: 2 },
       now: () => now,
     });
-    await source.commit({ a: '0' });
-    await tidy.register({ name: 'a', cloneURL: source.directory });
+    await test.source.commit({ a: '0' });
+    await tidy.register({ name: 'a', cloneURL: test.source.directory });
     const old = (await tidy.resolve('a')).commit;
-    await source.git('commit', '--quiet', '--amend', '-m', 'Rewritten');
+    await test.source.git('commit', '--quiet', '--amend', '-m', 'Rewritten');
     now = new Date('2026-03-01T00:00:00Z');
     const kept = (await tidy.resolve('a')).commit;
-    await source.git('commit', '--quiet', '--amend', '-m', 'Rewritten again');
+    await test.source.git('commit', '--quiet', '--amend', '-m', 'Rewritten again');
     now = new Date('2026-04-15T00:00:00Z');
-    const root = join(data, 'repositories');
-    const [mirror = ''] = (await readdir(root)).filter((name) => /^\d/.test(name));
+    const [mirror = ''] = await test.mirrors(data);
     const packs = async () =>
-      (await readdir(join(root, mirror, 'objects', 'pack'))).filter((name) => name.endsWith('.pack')).length;
-    const jobRefs = () =>
-      runTestGit(join(root, mirror), 'for-each-ref', '--format=%(refname)', 'refs/kiln/jobs');
+      (await readdir(join(mirror, 'objects', 'pack'))).filter((name) => name.endsWith('.pack')).length;
+    const jobRefs = () => runTestGit(mirror, 'for-each-ref', '--format=%(refname)', 'refs/kiln/jobs');
     expect(await jobRefs()).toBe(`refs/kiln/jobs/2026-01/${old}\nrefs/kiln/jobs/2026-03/${kept}`);
     for (let round = 1; round <= 3; round++) {
-      await source.commit({ a: String(round) });
+      await test.source.commit({ a: String(round) });
       await tidy.sync('a');
     }
-    await expect.poll(packs, { timeout: 20_000 }).toBeLessThan(3);
+    await expect.poll(packs, soon).toBeLessThan(3);
     expect(await jobRefs()).toBe(`refs/kiln/jobs/2026-03/${kept}`);
   });
 });
