@@ -287,7 +287,7 @@ describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', (
     const running = job.run('echo started; sleep 600.875', { write: async () => started.resolve() });
     await started.promise;
     await job[Symbol.asyncDispose]();
-    await running.catch(() => undefined);
+    expect((await running).exitCode).toBe(-1);
     expect(await under.processesWith('sleep\u0000600.875')).toEqual([]);
     await job[Symbol.asyncDispose]();
   });

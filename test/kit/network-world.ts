@@ -18,7 +18,7 @@ export const worldAddresses = {
   metadata6: 'fd00:ec2::254',
 } as const;
 
-/** Port of every address: TCP answers `hello over tcp`, UDP `hello over udp`. */
+/** Port of every address: TCP answers `hello over tcp`, UDP as a TFTP server with an error (all that busybox can ask over UDP). */
 export const worldPort = 7000;
 
 export interface NetworkWorld extends AsyncDisposable {
@@ -71,9 +71,10 @@ const serverProgram = `
   const net = require('node:net');
   const dgram = require('node:dgram');
   process.stdin.resume().on('end', () => process.exit());
+  const refusal = Buffer.from([0, 5, 0, 1, 110, 111, 0]);
   const tcp = net.createServer((socket) => socket.on('error', () => {}).end('hello over tcp\\n'));
-  const udp4 = dgram.createSocket('udp4').on('message', (m, from) => udp4.send('hello over udp\\n', from.port, from.address));
-  const udp6 = dgram.createSocket({ type: 'udp6', ipv6Only: true }).on('message', (m, from) => udp6.send('hello over udp\\n', from.port, from.address));
+  const udp4 = dgram.createSocket('udp4').on('message', (m, from) => udp4.send(refusal, from.port, from.address));
+  const udp6 = dgram.createSocket({ type: 'udp6', ipv6Only: true }).on('message', (m, from) => udp6.send(refusal, from.port, from.address));
   tcp.listen(${worldPort}, '::', () => udp4.bind(${worldPort}, '0.0.0.0', () => udp6.bind(${worldPort}, '::', () => console.log('ready'))));
 `;
 
