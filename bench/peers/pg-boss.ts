@@ -6,7 +6,8 @@ const insertBatch = 5000;
 
 export const pgBoss: Peer = {
   name: 'pg-boss',
-  settings: (clients) => `batchSize ${clients}, fetch and complete in batches by hand (no waits between polls), pool 10`,
+  settings: (clients) =>
+    `batchSize ${clients}, fetch and complete in batches by hand (no waits between polls), pool 10`,
   async run({ connectionString, jobs, clients }) {
     const boss = new PgBoss({ connectionString, max: 10, supervise: false, schedule: false });
     boss.on('error', (error) => {
@@ -16,7 +17,10 @@ export const pgBoss: Peer = {
     await boss.createQueue(queue);
     for (let inserted = 0; inserted < jobs; inserted += insertBatch) {
       const size = Math.min(insertBatch, jobs - inserted);
-      await boss.insert(queue, Array.from({ length: size }, () => ({ data: {} })));
+      await boss.insert(
+        queue,
+        Array.from({ length: size }, () => ({ data: {} })),
+      );
     }
 
     const started = performance.now();

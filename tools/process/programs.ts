@@ -37,7 +37,7 @@ export async function startInstanceProcess(options: InstanceStart): Promise<Inst
     logFile: options.logFile,
   });
   try {
-    const ready = await instance.waitForLine(/kiln is listening on (\S+)/, startSeconds, options.signal);
+    const ready = await instance.waitForLine(/^kiln is listening on (\S+)/, startSeconds, options.signal);
     const adminToken = await readFile(path.join(options.dataDirectory, 'admin-token'), 'utf8');
     return {
       process: instance,
@@ -95,7 +95,8 @@ export async function startExecutorProcess(options: ExecutorStart): Promise<Runn
 
 const executorReady = /^executor \S+ .*works for /;
 
-async function sharedSecret({ url, adminToken }: ExecutorStart['instance']): Promise<string> {
+/** The secret that executors of this instance are started with. */
+export async function sharedSecret({ url, adminToken }: ExecutorStart['instance']): Promise<string> {
   const response = await fetch(`${url}/.api/site-config/executor-token`, {
     headers: { authorization: `token ${adminToken}` },
     signal: AbortSignal.timeout(10_000),
