@@ -11,6 +11,7 @@ export type JobSettings = Pick<
   Settings,
   | 'allowHostSrc'
   | 'dockerAuthConfig'
+  | 'jobAuditLogging'
   | 'jobLogLimitBytes'
   | 'keepWorkspaces'
   | 'maximumRuntimePerJobSeconds'

@@ -3,6 +3,7 @@ import { createRedactor } from '@kiln/redaction';
 import { createJobLog } from '../logs/index.ts';
 import { resolveRegistryAuth } from '../registry-auth/index.ts';
 import { cloneRepository, writeJobFiles } from '../workspace/index.ts';
+import { auditJob } from './audit.ts';
 import type { JobContext } from './context.ts';
 import { startDeadline } from './deadline.ts';
 import { endOf, type JobEnd } from './failure.ts';
@@ -31,6 +32,7 @@ export async function runJob(document: JobDocument, context: JobContext): Promis
   });
   const secrets = secretsOf(document, settings.sharedSecret, registryAuth);
   using _registered = context.secrets.add(secrets);
+  if (settings.jobAuditLogging) auditJob(document, context.queue, context.processLog);
   const redactor = createRedactor(secrets);
   const limitSeconds = timeLimitSeconds(document, settings.maximumRuntimePerJobSeconds);
   using deadline = startDeadline(limitSeconds);

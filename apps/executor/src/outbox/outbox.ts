@@ -36,7 +36,7 @@ export interface PostedOutcome {
 
 /** Outcomes between the end of a job and the instance's answer, on disk so that they outlive this process. */
 export interface Outbox {
-  /** Stores an outcome; when this resolves, a killed executor's successor will deliver it. */
+  /** Stores an outcome; when this resolves, a killed executor's successor will deliver it (unless the disk is full). */
   post(outcome: JobOutcome): Promise<PostedOutcome>;
   /** Delivers what a dead executor stored. Repeated calls for a file are one. */
   adopt(path: string): void;
@@ -103,8 +103,13 @@ export function createOutbox(options: OutboxOptions): Outbox {
   return {
     async post(outcome) {
       const path = join(directory, `${outcome.queue}-${outcome.id}-${outcome.attempt ?? 0}.json`);
-      await writeFile(`${path}.new`, JSON.stringify(outcome), { mode: 0o600 });
-      await rename(`${path}.new`, path);
+      try {
+        await writeFile(`${path}.new`, JSON.stringify(outcome), { mode: 0o600 });
+        await rename(`${path}.new`, path);
+      } catch (error) {
+        // A full disk must not cost the outcome: it is delivered from memory, and only a crash meanwhile would lose it.
+        log.error({ error, job: outcome.id }, 'could not store the outcome of a job on disk');
+      }
       return { deliver: () => deliver(path, outcome), withdraw: () => rm(path, { force: true }) };
     },
     adopt(path) {

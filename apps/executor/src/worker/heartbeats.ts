@@ -29,6 +29,7 @@ export interface Heartbeats {
 /** The protocol's interval. The lease is 25 s, so four in a row may fail. */
 const intervalMilliseconds = 5000;
 const afterFailureMilliseconds = 2000;
+const tellEveryFailures = 30;
 /** Held calls that are answered at once (a cancel that is being obeyed) must not become a busy loop. */
 const leastIntervalMilliseconds = 1000;
 const startMilliseconds = 150;
@@ -39,6 +40,7 @@ export function startHeartbeats(options: HeartbeatOptions): Heartbeats {
   const { client, jobs, log } = options;
   const ended = new AbortController();
   let interruption = new AbortController();
+  let failures = 0;
   let interruptTimer: NodeJS.Timeout | undefined;
 
   async function report(mayWait: boolean, endedBecause?: string) {
@@ -66,6 +68,8 @@ export function startHeartbeats(options: HeartbeatOptions): Heartbeats {
     const startedAt = performance.now();
     try {
       const verdict = await report(true);
+      if (failures > 0) log.warn({ failed: failures }, 'heartbeats are answered again');
+      failures = 0;
       options.onDrain(verdict.drain);
       await options.onAnswer();
       const least = client.offers('cancel-push') ? leastIntervalMilliseconds : intervalMilliseconds;
@@ -77,7 +81,9 @@ export function startHeartbeats(options: HeartbeatOptions): Heartbeats {
         return 0;
       }
       if (!isInstanceError(error)) throw error;
-      log.warn({ cause: error.message }, 'a heartbeat failed; running jobs go on');
+      // Said at once and then each minute: an instance that is away for long would fill the log.
+      if (failures++ % tellEveryFailures === 0)
+        log.warn({ cause: error.message }, 'heartbeats fail; running jobs go on');
       return afterFailureMilliseconds;
     }
   }

@@ -83,7 +83,16 @@ export function startWorker(options: WorkerOptions): Worker {
           log.info({ drain }, 'the instance changed whether this executor takes jobs');
         pausedByInstance = drain;
       },
-      onAnswer: () => surroundings.state.touch(),
+      async onAnswer() {
+        try {
+          await surroundings.state.touch();
+        } catch (error) {
+          log.error(
+            { error },
+            'EXECUTOR_DATA_DIR cannot be written: a successor could take this executor for dead',
+          );
+        }
+      },
       log,
     });
     log.info(
