@@ -17,7 +17,10 @@ const signal = interruption();
 const directory = demoDirectory();
 
 try {
-  process.exitCode = await main();
+  const { code, kept } = await main();
+  process.exitCode = code;
+  // What goes on running would keep this process.
+  if (kept) process.exit();
 } catch (error) {
   if (signal.aborted) {
     say('interrupted; everything that the demo started has been stopped');
@@ -29,7 +32,7 @@ try {
   }
 }
 
-async function main(): Promise<number> {
+async function main(): Promise<{ code: number; kept: boolean }> {
   const { values } = parseArgs({
     options: { yes: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } },
   });
@@ -37,7 +40,7 @@ async function main(): Promise<number> {
   const running = await findRunning(directory);
   if (running.length > 0) {
     say(`an earlier demo still runs; stop it with:  kill ${running.join(' ')}`);
-    return 1;
+    return { code: 1, kept: false };
   }
   const site = await startSite(directory, { say, signal });
   let kept = false;
@@ -47,10 +50,9 @@ async function main(): Promise<number> {
     const code = await runJob(site);
     tellWhereToLook(site, values.keep);
     kept = values.keep && !signal.aborted;
-    return code;
+    return { code, kept };
   } finally {
-    if (kept) site.keep();
-    else {
+    if (!kept) {
       say('stopping everything');
       await site[Symbol.asyncDispose]();
       await forget(directory);

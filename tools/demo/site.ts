@@ -16,8 +16,6 @@ export interface DemoSite extends AsyncDisposable {
   executor: RunningProcess;
   /** Process numbers of what was started here, in the order in which they are stopped. */
   pids: number[];
-  /** Lets all of it go on when this process ends. */
-  keep(): void;
 }
 
 /** A daemon's socket lies below it, and the path of a socket is at most 107 characters long. */
@@ -66,10 +64,6 @@ export async function startSite(
       dockerSocket: docker.socketPath,
       logFile: path.join(directory, 'executor.log'),
       signal,
-      env:
-        docker.networkNamespace === undefined
-          ? {}
-          : { EXECUTOR_DOCKER_NETWORK_NAMESPACE: docker.networkNamespace },
     }),
   );
   say(`an executor serves it (log: ${show(executor.logFile)})`);
@@ -78,10 +72,6 @@ export async function startSite(
     instance,
     executor,
     pids: [executor.pid, instance.process.pid, docker.pid].filter((pid) => pid !== undefined),
-    keep() {
-      executor.detach();
-      instance.process.detach();
-    },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

@@ -134,12 +134,6 @@ export class RunningProcess implements AsyncDisposable {
     }
   }
 
-  /** Lets this process end while that one goes on. */
-  detach(): void {
-    this.#watcher.close();
-    this.#child.unref();
-  }
-
   error(what: string): ProcessError {
     const lines = this.output.trimEnd().split('\n').slice(-quotedLines);
     return new ProcessError(

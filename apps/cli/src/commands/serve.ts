@@ -39,7 +39,7 @@ async function serve(options: ServeOptions, invocation: Invocation): Promise<voi
       shutdownSeconds: settings.KILN_SHUTDOWN_SECONDS,
     });
     invocation.stdout.write(
-      `kiln is listening on ${instance.url}, data directory ${instance.dataDirectory}\n`,
+      `kiln is listening on ${instance.url} (data directory ${instance.dataDirectory})\n`,
     );
     await aborted(invocation.interrupted);
   } catch (error) {

@@ -72,7 +72,8 @@ export function jobTable(jobs: readonly JobSummary[], nowMs: number): string[] {
 
 /** `completed`, `failed (timeout)`, ... in its colour. */
 export function stateText(job: JobSummary, output: Output, stream: 'stdout' | 'stderr'): string {
-  const kind = job.failureKind && job.failureKind !== 'failed' ? ` (${job.failureKind})` : '';
+  // The other two say no more than the state does.
+  const kind = ['lost', 'timeout', 'document'].includes(job.failureKind ?? '') ? ` (${job.failureKind})` : '';
   const flag = job.cancelRequested && !isEnded(job.state) ? ' (cancel requested)' : '';
   const colours = {
     queued: 'yellow',
