@@ -21,6 +21,7 @@ export async function dockerUnderTest(): Promise<RuntimeUnderTest> {
   });
   return {
     image: testImages.busybox,
+    address: `unix://${daemon.socketPath}`,
     open(options) {
       return createDockerRuntime({
         executorName: 'conformance-00000000',

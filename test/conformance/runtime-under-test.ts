@@ -7,6 +7,8 @@ import type { Runtime, Sandbox, SandboxJob, StepResult } from '../../apps/execut
 export interface RuntimeUnderTest extends AsyncDisposable {
   /** An image with busybox. */
   image: string;
+  /** What another process needs to use the same daemon; empty where there is none. */
+  address: string;
   open(options: {
     dataDirectory: string;
     warnings: string[];

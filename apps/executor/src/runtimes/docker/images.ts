@@ -42,6 +42,25 @@ export function openImages(engine: Engine, options: { allowLocalImages: boolean 
   const confirmed = new Map<string, { digest: string; at: number }>();
   const running = new Map<string, Promise<ResolvedImage>>();
 
+  async function confirmedDigest(
+    text: string,
+    reference: ImageReference,
+    credentials: RegistryCredentials,
+    notice: (line: string) => void,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const now = performance.now();
+    for (const [key, { at }] of confirmed) if (now - at > recheckSeconds * 1000) confirmed.delete(key);
+    const key = `${text} ${credentials.fingerprint}`;
+    const known = confirmed.get(key);
+    if (known) return known.digest;
+    const digest = await throttled(text, reference, notice, signal, () =>
+      registryDigest(engine, text, credentials, signal),
+    );
+    confirmed.set(key, { digest, at: performance.now() });
+    return digest;
+  }
+
   async function resolveOnce(
     text: string,
     reference: ImageReference,
@@ -53,15 +72,7 @@ export function openImages(engine: Engine, options: { allowLocalImages: boolean 
     if (local && !local.digests.some((digest) => digest.startsWith(`${reference.familiarName}@`))) {
       if (options.allowLocalImages) return { id: local.id };
     }
-    const key = `${text} ${credentials.fingerprint}`;
-    const known = confirmed.get(key);
-    const digest =
-      known && performance.now() - known.at < recheckSeconds * 1000
-        ? known.digest
-        : await throttled(text, reference, notice, signal, () =>
-            registryDigest(engine, text, credentials, signal),
-          );
-    confirmed.set(key, { digest, at: known?.digest === digest ? known.at : performance.now() });
+    const digest = await confirmedDigest(text, reference, credentials, notice, signal);
     const wanted = `${reference.familiarName}@${digest}`;
     if (local?.digests.includes(wanted)) return { id: local.id, digest };
     await throttled(text, reference, notice, signal, () =>

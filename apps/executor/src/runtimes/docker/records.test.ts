@@ -1,0 +1,46 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { sandboxNames } from './names.ts';
+import { sandboxRecords } from './records.ts';
+
+let directory: string;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'kiln-records-'));
+});
+afterEach(async () => {
+  await rm(directory, { recursive: true, force: true });
+});
+
+test('gives back what this process made and gave up, not what it uses', async () => {
+  const records = sandboxRecords(join(directory, 'docker'));
+  const [used, abandoned] = [sandboxNames('h', 1, 1), sandboxNames('h', 2, 1)];
+  await records.add(used, { socketPath: '/s' });
+  await records.add(abandoned, { socketPath: '/s' });
+  expect((await records.abandoned(new Set([used.sandbox]))).map((record) => record.job)).toEqual([2]);
+  await records.remove(abandoned.sandbox);
+  expect(await records.abandoned(new Set([used.sandbox]))).toEqual([]);
+});
+
+test('leaves what a living process has, and takes over from one whose number was given away since', async () => {
+  const records = sandboxRecords(directory);
+  const names = sandboxNames('h', 3, 1);
+  await records.add(names, { socketPath: '/s' });
+  const path = join(directory, `${names.sandbox}.json`);
+  const record = JSON.parse(await readFile(path, 'utf8'));
+  const boot = record.owner.startedAt.split(' ')[0];
+  const init = (await readFile('/proc/1/stat', 'utf8')).split(') ')[1]?.split(' ')[19];
+  await writeFile(path, JSON.stringify({ ...record, owner: { pid: 1, startedAt: `${boot} ${init}` } }));
+  expect(await records.abandoned(new Set())).toEqual([]);
+  await writeFile(path, JSON.stringify({ ...record, owner: { pid: 1, startedAt: 'an earlier boot 1' } }));
+  expect(await records.abandoned(new Set())).toHaveLength(1);
+});
+
+test('passes over what is no record', async () => {
+  await writeFile(join(directory, 'x.json'), '{"sandbox": "../../etc"}');
+  await writeFile(join(directory, 'y.json'), '{"sandb');
+  expect(await sandboxRecords(directory).abandoned(new Set())).toEqual([]);
+  expect(await readdir(directory)).toHaveLength(2);
+  expect(await sandboxRecords(join(directory, 'none')).abandoned(new Set())).toEqual([]);
+});
