@@ -95,9 +95,17 @@ function invalidRequest(
   const problems = error.validation.map(
     (problem) => `${where}${propertyOf(problem.instancePath)}: ${problem.message}`,
   );
-  const shown = problems.slice(0, 20);
+  const shown = problems.slice(0, maxProblems).map(shortened);
   if (problems.length > shown.length) shown.push(`and ${problems.length - shown.length} more`);
   return new ApiError(400, 'invalid_request', shown.join('; '));
+}
+
+/** A body of megabytes can have as many problems, and problems that long; nobody reads more than this. */
+const maxProblems = 20;
+const maxProblemCharacters = 400;
+
+function shortened(problem: string): string {
+  return problem.length > maxProblemCharacters ? `${problem.slice(0, maxProblemCharacters)}...` : problem;
 }
 
 interface ValidationProblem {
