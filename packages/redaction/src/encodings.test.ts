@@ -56,7 +56,7 @@ describe.each(Object.entries(written))('%s', (_, [secret, forms]) => {
   });
 });
 
-describe('base64', () => {
+describe('base64', { timeout: 60_000 }, () => {
   const secrets = ['secret', 'secret-value', '>>>???>>>???', odd];
   const contexts = ['', 'a', 'ab', 'abc', 'user:'];
 

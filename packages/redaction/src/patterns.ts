@@ -6,7 +6,7 @@ import { shellForms } from './encodings/shell.ts';
 import { urlForms } from './encodings/url.ts';
 
 /** Values shorter than this are matched as whole words only: as substrings they would mask half of a log. */
-export const minSubstringBytes = 6;
+const minSubstringBytes = 6;
 /** Fewer letters and digits than this in a line of a multi-line value say nothing (`{`, `},`, `--`). */
 const minLineWordBytes = 3;
 /** Shorter values are looked for as they are only: encoded, they turn up by chance (`a` is `61` in hex). */

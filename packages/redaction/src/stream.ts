@@ -69,7 +69,9 @@ class AutomatonStream implements RedactionStream {
     while (at < end) {
       if (state < denseStates) {
         let row = state * width;
-        // The hot loop: most bytes of a log pass through here and nowhere else.
+        // The hot loop: most bytes of a log pass through here and nowhere else. Passing over text by a bitmap of the
+        // first three bytes of all patterns was tried and dropped: with 50 secrets one place in 21 is a candidate, and
+        // 50 MB of mixed text took 245 MB/s with it, 246 MB/s without.
         do row = table[row + (columns[bytes[at++] as number] as number)] as number;
         while (row >= 0 && at < end);
         if (row >= 0) {
