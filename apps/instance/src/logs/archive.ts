@@ -85,6 +85,20 @@ export async function idleLogs(store: LogStore, limit: number): Promise<number[]
   return rows.map(({ jobId }) => jobId);
 }
 
+/** For metrics: logs that wait to be archived though they were not written for an hour, and blobs without a log. */
+export async function countLeftovers(
+  store: LogStore,
+): Promise<{ logsToArchive: number; forgottenBlobs: number }> {
+  const [counts] = await store.database.query<{ logsToArchive: number; forgottenBlobs: number }>({
+    name: 'log_leftovers',
+    text: `select
+        (select count(*) from job_logs where not settled and written_at < now() - interval '1 hour') as "logsToArchive",
+        (select count(*) from log_blobs b
+          where not exists (select from job_logs l where l.job_id = b.job_id)) as "forgottenBlobs"`,
+  });
+  return counts ?? { logsToArchive: 0, forgottenBlobs: 0 };
+}
+
 /** Blobs of logs that were deleted while the process that deleted them was killed. */
 export async function deleteForgottenBlobs(store: LogStore): Promise<void> {
   const rows = await store.database.query<{ key: string }>(

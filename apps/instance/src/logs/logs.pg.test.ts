@@ -227,12 +227,14 @@ describe('logs', () => {
       [jobId],
     );
     expect(await idleLogs(store, 10)).toEqual([jobId]);
+    expect(await logs.leftovers()).toEqual({ logsToArchive: 1, forgottenBlobs: 0 });
     expect(await archiveLog(store, jobId)).toBe(false);
     expect(await idleLogs(store, 10)).toEqual([]);
     expect(await text(jobId, 1)).toBe('small');
 
     await blobs.put('logs/000/left', (async function* () {})());
     await test.database.query(`insert into log_blobs (blob_key, job_id) values ('logs/000/left', 999999)`);
+    expect(await logs.leftovers()).toEqual({ logsToArchive: 0, forgottenBlobs: 1 });
     await deleteForgottenBlobs(store);
     expect(await blobs.get('logs/000/left')).toBeUndefined();
   });

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { Blobs } from '../blobs/index.ts';
 import type { Database } from '../database/index.ts';
 import type { Queue } from '../queue/index.ts';
-import { deleteLogs } from './archive.ts';
+import { countLeftovers, deleteLogs } from './archive.ts';
 import { startArchiver } from './archiver.ts';
 import { type EntryHead, type EntryName, entryView, readableBytes } from './entries.ts';
 import { type FollowedEvent, type FollowOptions, followLog } from './follow.ts';
@@ -45,6 +45,8 @@ export interface Logs extends AsyncDisposable {
   ended(jobId: number): void;
   /** Deletes the logs of jobs, archives included. */
   deleteJobs(jobIds: readonly number[]): Promise<void>;
+  /** What upkeep has not cleaned up yet. */
+  leftovers(): Promise<{ logsToArchive: number; forgottenBlobs: number }>;
 }
 
 export interface LogsOptions {
@@ -91,6 +93,7 @@ export async function openLogs(options: LogsOptions): Promise<Logs> {
 
     ended: archiver.add,
     deleteJobs: (jobIds) => deleteLogs(store, jobIds),
+    leftovers: () => countLeftovers(store),
     async [Symbol.asyncDispose]() {
       await archiver[Symbol.asyncDispose]();
       await wakeUps[Symbol.asyncDispose]();
