@@ -55,7 +55,7 @@ describe('executor metrics', () => {
     const metrics = createExecutorMetrics();
     metrics.record(
       'a',
-      'x{le="1} 2\nx e+-\n# TYPE x nonsense\nx 0x1\n}{\nx{a="\\"} 1\n\u0000 1\nx 1 2 3\nx\n',
+      'x{le="1} 2\nx e+-\n# TYPE x nonsense\nx 0x1\n}{\nx{a="\\"} 1\n\u0000 1\nx 1 2 3\nx\nkiln_jobs 1\n',
     );
     expect(await metrics.expose()).toBe('');
   });

@@ -76,6 +76,7 @@ function readFamilies(text: string, executorName: string, families: Map<string, 
     const sample = readSample(line);
     if (!sample) continue;
     const base = familyOf(sample.name, types);
+    if (isOfInstance(base)) continue;
     const type = types.get(base);
     let family = families.get(base);
     if (!family) {
@@ -105,6 +106,11 @@ function readSample(line: string): Sample | undefined {
   const value = match?.at(-1);
   if (name === undefined || value === undefined) return undefined;
   return { name, labels: (match?.[2] ?? '').replace(/,$/, ''), value };
+}
+
+/** Families of the instance itself stand in the same exposition, and no executor may speak for it. */
+function isOfInstance(family: string): boolean {
+  return family.startsWith('kiln_') && !family.startsWith('kiln_executor_');
 }
 
 /** A histogram's or summary's samples carry its name with a suffix. */
