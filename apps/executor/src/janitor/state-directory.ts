@@ -65,11 +65,21 @@ export async function openStateDirectory(
     },
     async isEmpty() {
       const folders = [workspacesFolder, outcomesFolder, adoptedFolder];
-      const contents = await Promise.all(folders.map((folder) => readdir(join(directory, folder))));
+      const contents = await Promise.all(folders.map((folder) => list(join(directory, folder))));
       return contents.every((names) => names.length === 0);
     },
     remove: () => rm(directory, { recursive: true, force: true }),
   };
+}
+
+/** What is not there (taken over by an executor that believed this one dead) holds nothing. */
+async function list(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
 }
 
 export function executorsDirectory(dataDirectory: string): string {

@@ -34,7 +34,7 @@ const forwardedResponseHeaders = ['content-type', 'content-encoding', 'cache-con
 const answerSeconds = 180;
 
 export async function openGitProxy(
-  client: JobClient,
+  client: Pick<JobClient, 'forward'>,
   repositoryName: string,
   signal: AbortSignal,
 ): Promise<GitProxy> {

@@ -1,0 +1,270 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { DockerStep } from '@kiln/protocol';
+import { expect, test } from 'vitest';
+import { createHostRuntime } from '../../../test/kit/host-runtime.ts';
+import { startTestExecutor } from '../../../test/kit/in-process-executor.ts';
+import { type PlainInstance, type PlainJob, startPlainInstance } from '../../../test/kit/plain-instance.ts';
+
+function step(commands: string[], more: Partial<DockerStep> = {}): DockerStep {
+  return { key: '', image: 'any', commands, dir: '', env: [], ...more };
+}
+
+function outputOf(job: PlainJob, key: string): string {
+  return job.logs.find((entry) => entry.key === key)?.out ?? '';
+}
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const giveUpAt = performance.now() + 30_000;
+  while (!(await condition())) {
+    if (performance.now() > giveUpAt) throw new Error('it did not come about within 30 s');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** A job whose only step has said `begun` and now sleeps. */
+async function sleepingJob(instance: PlainInstance): Promise<PlainJob> {
+  const job = instance.enqueue({ dockerSteps: [step(['echo begun', 'sleep 300'])] });
+  await until(() => outputOf(job, 'step.docker.0').includes('stdout: begun'));
+  return job;
+}
+
+test('a canceled job is torn down, its log completed, and marked', async () => {
+  await using instance = await startPlainInstance();
+  const runtime = createHostRuntime();
+  await using _executor = await startTestExecutor({ ...instance, runtime });
+  const job = await sleepingJob(instance);
+  const canceledAt = performance.now();
+  instance.cancel(job);
+  await instance.ended(job);
+  expect(performance.now() - canceledAt).toBeLessThan(8000);
+  expect(job.state).toBe('canceled');
+  expect(job.failureMessage).toBe('running command "step.docker.0": canceled');
+  expect(job.logs.find(({ key }) => key === 'step.docker.0')?.exitCode).toBe(-1);
+  expect(job.logs.map(({ key }) => key).slice(-2)).toEqual(['teardown.host.remove', 'teardown.fs']);
+  expect(runtime.open).toBe(0);
+});
+
+test('a job that the instance gave to another executor is dropped without a word', async () => {
+  await using instance = await startPlainInstance();
+  const runtime = createHostRuntime();
+  await using executor = await startTestExecutor({ ...instance, runtime });
+  const job = await sleepingJob(instance);
+  instance.lose(job);
+  await until(() => runtime.open === 0 && executor.log.some((line) => line.includes('"end":"lost"')));
+  expect(instance.requests.filter(({ path }) => path.includes('/mark'))).toEqual([]);
+  expect(await readdir(join(executor.directory, 'tmp', `kiln-executor-${process.getuid?.()}`))).toEqual([]);
+});
+
+test('a job past its time is errored with the limit and what it was doing', async () => {
+  await using instance = await startPlainInstance();
+  await using _executor = await startTestExecutor({
+    ...instance,
+    env: { EXECUTOR_MAXIMUM_RUNTIME_PER_JOB: '1500ms' },
+  });
+  const job = instance.enqueue({ dockerSteps: [step(['echo begun', 'sleep 300'], { key: 'long' })] });
+  await instance.ended(job);
+  expect(job.failureMessage).toBe(
+    'job exceeded maximum execution time of 1.5s: running command "step.docker.long"',
+  );
+  expect(outputOf(job, 'step.docker.long')).toContain('stdout: begun\n');
+});
+
+test('a pre step may skip steps, or all that follow', async () => {
+  await using instance = await startPlainInstance();
+  await using _executor = await startTestExecutor(instance);
+  const skipTo = (key: string) => step([`echo '{"nextStep":"${key}"}' > skip.json`], { key: 'step.0.pre' });
+  const others = [
+    step(['exit 1'], { key: 'step.0.run' }),
+    step(['ls'], { key: 'step.1.pre' }),
+    step(['echo ran'], { key: 'step.1.run' }),
+  ];
+  const some = instance.enqueue({ dockerSteps: [skipTo('step.1.pre'), ...others] });
+  const all = instance.enqueue({ dockerSteps: [skipTo('step.9.pre'), ...others] });
+  const invalid = instance.enqueue({ dockerSteps: [step(['echo nonsense > skip.json'], { key: 'x.pre' })] });
+  await Promise.all([some, all, invalid].map((job) => instance.ended(job)));
+  const steps = (job: PlainJob) => job.logs.map(({ key }) => key).filter((key) => key.startsWith('step.'));
+  expect(some.state).toBe('completed');
+  expect(steps(some)).toEqual(['step.docker.step.0.pre', 'step.docker.step.1.pre', 'step.docker.step.1.run']);
+  expect(outputOf(some, 'step.docker.step.1.pre')).not.toContain('skip.json');
+  expect(all.state).toBe('completed');
+  expect(steps(all)).toEqual(['step.docker.step.0.pre']);
+  expect(invalid.failureMessage).toBe(
+    'running command "step.docker.x.pre": skip.json is not of the form {"nextStep": "step.<n>.pre"}',
+  );
+});
+
+test('jobs that end while the instance is away are all told to it when it is back', async () => {
+  await using instance = await startPlainInstance({ stalledSeconds: 600 });
+  await using _executor = await startTestExecutor({ ...instance, env: { EXECUTOR_MAXIMUM_NUM_JOBS: '3' } });
+  const jobs = [1, 2, 3].map((number) =>
+    instance.enqueue({
+      dockerSteps: [step([`echo begun`, 'sleep 2', `echo end ${number}`, `exit ${number - 1}`])],
+    }),
+  );
+  await until(() => jobs.every((job) => outputOf(job, 'step.docker.0').includes('stdout: begun')));
+  await instance.goAway();
+  await new Promise((resolve) => setTimeout(resolve, 4000));
+  expect(jobs.map(({ state }) => state)).toEqual(['processing', 'processing', 'processing']);
+  await instance.comeBack();
+  await Promise.all(jobs.map((job) => instance.ended(job)));
+  expect(jobs.map(({ state, resets }) => [state, resets])).toEqual([
+    ['completed', 0],
+    ['failed', 0],
+    ['failed', 0],
+  ]);
+  expect(jobs.map((job) => outputOf(job, 'step.docker.0').includes('stdout: end'))).toEqual([
+    true,
+    true,
+    true,
+  ]);
+});
+
+test('an outcome outlives its executor: the next one delivers it under the old name', async () => {
+  await using instance = await startPlainInstance({ stalledSeconds: 600 });
+  const directory = await mkdtemp(join(tmpdir(), 'kiln-test-successor-'));
+  const first = await startTestExecutor({ ...instance, directory });
+  const job = instance.enqueue({ dockerSteps: [step(['echo begun', 'sleep 2'])] });
+  await until(() => outputOf(job, 'step.docker.0').includes('stdout: begun'));
+  await instance.goAway();
+  const outcomes = join(directory, 'data', 'executors', first.name, 'outcomes');
+  await until(async () => (await readdir(outcomes)).length === 1);
+  const file = (await readdir(outcomes))[0] ?? '';
+  expect(JSON.parse(await readFile(join(outcomes, file), 'utf8'))).toMatchObject({ kind: 'markComplete' });
+  // The process would be gone; inside one test process the owner's record has to be made to say so.
+  await first[Symbol.asyncDispose]();
+  await endOwner(join(directory, 'data', 'executors', first.name));
+  await instance.comeBack();
+  {
+    await using second = await startTestExecutor({ ...instance, directory });
+    await instance.ended(job);
+    expect(job.state).toBe('completed');
+    expect(job.executorName).toBe(first.name);
+    expect(second.name).not.toBe(first.name);
+  }
+  await rm(directory, { recursive: true, force: true });
+});
+
+async function endOwner(directory: string): Promise<void> {
+  const owner = JSON.parse(await readFile(join(directory, 'owner.json'), 'utf8')) as Record<string, unknown>;
+  await writeFile(join(directory, 'owner.json'), JSON.stringify({ ...owner, startTicks: '1' }));
+}
+
+test('the first signal finishes what runs, a quota ends by itself', async () => {
+  await using instance = await startPlainInstance();
+  await using executor = await startTestExecutor({ ...instance, env: { EXECUTOR_NUM_TOTAL_JOBS: '2' } });
+  const jobs = [1, 2, 3].map(() => instance.enqueue({ dockerSteps: [step(['sleep 0.3'])] }));
+  const ended = await executor.executor.ended;
+  expect(ended).toEqual({ because: 'took 2 jobs (EXECUTOR_NUM_TOTAL_JOBS)', connected: true });
+  expect(jobs.map(({ state }) => state)).toEqual(['completed', 'completed', 'queued']);
+  expect(await readdir(join(executor.directory, 'data', 'executors'))).toEqual([]);
+});
+
+test('a drained executor takes nothing more; a shut down one stops at once and reports nothing to a plain instance', async () => {
+  await using instance = await startPlainInstance();
+  const runtime = createHostRuntime();
+  await using executor = await startTestExecutor({ ...instance, runtime });
+  const job = await sleepingJob(instance);
+  executor.executor.drain('asked to');
+  const next = instance.enqueue({ dockerSteps: [step(['true'])] });
+  executor.executor.shutDown();
+  const startedAt = performance.now();
+  await executor.executor.ended;
+  expect(performance.now() - startedAt).toBeLessThan(15_000);
+  expect(runtime.open).toBe(0);
+  expect([job.state, next.state]).toEqual(['processing', 'queued']);
+});
+
+test('several queues: ids carry the queue, and a queue that the instance does not have is named', async () => {
+  await using instance = await startPlainInstance();
+  await using _executor = await startTestExecutor({
+    ...instance,
+    env: { EXECUTOR_QUEUE_NAMES: 'codeintel,batches', EXECUTOR_MAXIMUM_NUM_JOBS: '2' },
+  });
+  const jobs = ['batches', 'codeintel'].map((queue) =>
+    instance.enqueue({ dockerSteps: [step(['sleep 7'])] }, queue),
+  );
+  await Promise.all(jobs.map((job) => instance.ended(job)));
+  expect(jobs.map(({ state, resets }) => [state, resets])).toEqual([
+    ['completed', 0],
+    ['completed', 0],
+  ]);
+  const beat = instance.requests.find(({ body }) => Array.isArray(body?.['jobIdsByQueue']));
+  expect(beat?.path).toBe('/.executors/queue/heartbeat');
+  expect(beat?.body).toMatchObject({
+    version: '',
+    queueNames: ['codeintel', 'batches'],
+    jobIdsByQueue: [
+      { queueName: 'batches', jobIds: ['1'] },
+      { queueName: 'codeintel', jobIds: ['2'] },
+    ],
+  });
+});
+
+test('a queue that only Kiln has is named in the error when the instance refuses it', async () => {
+  await using instance = await startPlainInstance();
+  await using executor = await startTestExecutor({ ...instance, env: { EXECUTOR_QUEUE_NAME: 'jobs' } });
+  await until(() => executor.log.some((line) => line.includes('the instance has no queue')));
+  const line = executor.log.find((candidate) => candidate.includes('the instance has no queue'));
+  expect(JSON.parse(line ?? '{}')).toMatchObject({
+    level: 'error',
+    cause: expect.stringContaining('has no queue "jobs"'),
+  });
+});
+
+test('a wrong shared secret is told as such', async () => {
+  await using instance = await startPlainInstance();
+  await using executor = await startTestExecutor({ url: instance.url, sharedSecret: 'not-the-secret' });
+  await until(() => executor.log.some((line) => line.includes('refused the shared secret (401)')));
+  expect(executor.log.join('')).not.toContain('not-the-secret');
+});
+
+test('secrets are masked in output, commands, kept outcomes and the process log', async () => {
+  await using instance = await startPlainInstance();
+  await using executor = await startTestExecutor({
+    ...instance,
+    env: { EXECUTOR_ENABLE_JOB_AUDIT_LOGGING: 'true' },
+  });
+  const secret = 'correct horse battery';
+  const job = instance.enqueue({
+    dockerSteps: [
+      step(
+        [
+          'echo "got $PASS"',
+          'printf %s "$PASS" | base64',
+          'printf "part: %.8s" "$PASS"; sleep 0.3; echo "$PASS" | cut -c9-',
+        ],
+        {
+          env: [`PASS=${secret}`],
+        },
+      ),
+    ],
+    redactedValues: { [secret]: '{{PASS}}' },
+  });
+  await instance.ended(job);
+  expect(job.state).toBe('completed');
+  const shown = JSON.stringify(job.logs);
+  expect(shown).toContain('stdout: got {{PASS}}\\n');
+  expect(shown).toContain('PASS={{PASS}}');
+  expect(shown).toContain('stdout: part: {{PASS}}\\n');
+  for (const text of [shown, executor.log.join('')]) {
+    expect(text).not.toContain(secret);
+    expect(text).not.toContain(Buffer.from(secret).toString('base64').slice(0, 20));
+    expect(text).not.toContain(instance.sharedSecret);
+  }
+});
+
+test('output past the limit of the log is dropped with a mark, and the job goes on', async () => {
+  await using instance = await startPlainInstance();
+  await using _executor = await startTestExecutor({ ...instance, env: { EXECUTOR_JOB_LOG_LIMIT: '100K' } });
+  const job = instance.enqueue({
+    dockerSteps: [step(['head -c 3000000 /dev/zero | tr "\\0" "x" | fold -w 99', 'echo done'])],
+  });
+  await instance.ended(job);
+  expect(job.state).toBe('completed');
+  expect(outputOf(job, 'step.docker.0').length).toBeLessThan(110_000);
+  expect(outputOf(job, 'step.docker.0')).toMatch(
+    /\[kiln\] the log of this job is full: the rest of this output is not kept\n$/,
+  );
+});
