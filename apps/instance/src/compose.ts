@@ -8,6 +8,7 @@ import { executorApi } from './executor-api/index.ts';
 import { createAccounts, createFirstAdmin } from './features/accounts/index.ts';
 import { executorRoutes, openExecutors } from './features/executors/index.ts';
 import {
+  countOrphanFiles,
   createJobs,
   createProducer,
   deleteOldJobs,
@@ -21,7 +22,8 @@ import type { HttpServer } from './http.ts';
 import { createLog } from './instance-log.ts';
 import { type ListenAddress, urlOf } from './listen-address.ts';
 import { openLogs } from './logs/index.ts';
-import { createQueue } from './queue/index.ts';
+import { createMetrics, metricsRoute, serveMetrics } from './metrics/index.ts';
+import { createQueue, queueCounts } from './queue/index.ts';
 import { createServer } from './server.ts';
 import { startUpkeep } from './upkeep.ts';
 
@@ -74,7 +76,8 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   await createFirstAdmin({ database, dataDirectory, log });
 
   const blobs = await openLocalBlobs(join(dataDirectory, 'blobs'));
-  const queue = resources.use(await createQueue({ database, log }));
+  const metrics = createMetrics(log);
+  const queue = resources.use(await createQueue({ database, log, observer: metrics.queueObserver }));
   const logs = resources.use(
     await openLogs({
       database,
@@ -87,6 +90,12 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   const accounts = createAccounts({ database, log });
   const repositories = resources.use(createRepositories({ database, directory: dataDirectory, log }));
   const executors = resources.use(await openExecutors(database, log));
+  metrics.connect({
+    queueCounts: () => queueCounts(database),
+    executors: () => executors.list(),
+    leftovers: async () => ({ submitted_files: await countOrphanFiles(database) }),
+    executorMetrics: () => executors.metrics.expose(),
+  });
   const jobs = createJobs({ database, blobs, queue, logs, accounts, executors, repositories, log });
 
   resources.use(
@@ -110,6 +119,7 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
 
   const shutdown = new AbortController();
   const server = await createServer({ log, trustProxy: options.trustProxy });
+  server.addHook('onResponse', metrics.onResponse);
   resources.defer(() => closeServer(server, options.shutdownSeconds ?? 20, log));
   // After the server stopped taking requests: followed logs end, and held requests are answered.
   server.addHook('preClose', async () => shutdown.abort());
@@ -119,6 +129,7 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   });
   await server.register(async (scope) => {
     healthRoutes(scope, { database, shutdown: shutdown.signal });
+    metricsRoute(scope, { metrics, authorizeSiteAdmin: accounts.authorizeSiteAdmin });
     siteConfigRoutes(scope, { siteConfig, accounts });
     repositoryRoutes(scope, { repositories, accounts });
     executorRoutes(scope, { executors, accounts });
@@ -132,9 +143,11 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
       siteConfig,
       spoolDirectory: join(dataDirectory, 'spool'),
       log,
+      onDequeue: metrics.onDequeue,
     });
   });
 
+  if (options.metricsListen) resources.use(await serveMetrics(metrics, options.metricsListen, log));
   const listen = options.listen ?? defaultListen;
   await server.listen({ ...listen, listenTextResolver: (address) => `listening on ${address}` });
   const url = urlOf({ host: listen.host, port: portOf(server) });

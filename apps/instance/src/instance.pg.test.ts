@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -93,6 +95,27 @@ describe('an instance', () => {
     expect(logged).not.toContain(site.adminToken);
     expect(logged).not.toContain('wrong-but-secret');
     expect(logged).not.toContain(secret);
+  });
+});
+
+describe('metrics', () => {
+  test('are there for peers on this machine, and through a proxy for site admins', async () => {
+    const local = await site.call('GET', '/metrics', { token: null });
+    expect(local.status).toBe(200);
+    expect(local.text).toContain('kiln_queue_jobs{queue="jobs",state="waiting"} 0');
+    expect(local.text).toContain('kiln_leftovers{kind="submitted_files"} 0');
+    const headers = { 'x-forwarded-for': '203.0.113.9' };
+    expect((await site.call('GET', '/metrics', { token: null, headers })).status).toBe(401);
+    expect((await site.call('GET', '/metrics', { headers })).status).toBe(200);
+  });
+
+  test('have an address of their own where one is set', async () => {
+    const port = await freePort();
+    await using other = await startInstanceUnderTest({ metricsListen: { host: '127.0.0.1', port } });
+    const reply = await fetch(`http://127.0.0.1:${port}/metrics`);
+    expect(await reply.text()).toContain('kiln_http_request_seconds');
+    expect((await fetch(`http://127.0.0.1:${port}/.api/jobs`)).status).toBe(404);
+    expect((await other.call('GET', '/healthz')).status).toBe(200);
   });
 });
 
@@ -224,3 +247,12 @@ describe('starting and stopping', () => {
     );
   });
 });
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}

@@ -65,6 +65,15 @@ export async function claimFiles(
 /** Longer than any submission takes, from its first blob to its commit. */
 const orphanAgeSeconds = 3600;
 const orphansPerBatch = 100;
+const isOrphan = `job_id is null and created_at < now() - make_interval(secs => ${orphanAgeSeconds})`;
+
+/** Blobs that `deleteOrphanFiles` has yet to delete. */
+export async function countOrphanFiles(database: Database): Promise<number> {
+  const [row] = await database.query<{ count: number }>(
+    `select count(*) from submitted_files where ${isOrphan}`,
+  );
+  return row?.count ?? 0;
+}
 
 /** Deletes blobs that belong to no job (any more): leftovers of broken submissions, and files of deleted jobs. */
 export async function deleteOrphanFiles(
@@ -74,9 +83,8 @@ export async function deleteOrphanFiles(
   let deleted = 0;
   while (!signal.aborted) {
     const orphans = await database.query<{ key: string }>(
-      `select key from submitted_files
-       where job_id is null and created_at < now() - make_interval(secs => $1) order by created_at limit $2`,
-      [orphanAgeSeconds, orphansPerBatch],
+      `select key from submitted_files where ${isOrphan} order by created_at limit $1`,
+      [orphansPerBatch],
     );
     for (const { key } of orphans) await blobs.delete(blobKey(key));
     // After the blobs: a crash in between leaves rows that the next run finds again.

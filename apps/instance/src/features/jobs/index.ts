@@ -1,4 +1,4 @@
-export { deleteOrphanFiles } from './files.ts';
+export { countOrphanFiles, deleteOrphanFiles } from './files.ts';
 export { createJobs, type Jobs } from './jobs.ts';
 export { createProducer } from './producer.ts';
 export { deleteOldJobs } from './retention.ts';

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { openLocalBlobs } from '../../blobs/index.ts';
 import { startInstanceUnderTest } from '../../instance-under-test.ts';
 import { openLogs } from '../../logs/index.ts';
-import { blobKey, deleteOrphanFiles } from './files.ts';
+import { blobKey, countOrphanFiles, deleteOrphanFiles } from './files.ts';
 import { deleteOldJobs } from './retention.ts';
 
 describe('retention', () => {
@@ -55,7 +55,9 @@ describe('retention', () => {
 
     expect(await deleteOrphanFiles({ database, blobs }, signal)).toBe(0);
     await database.query(`update submitted_files set created_at = now() - interval '2 hours'`);
+    expect(await countOrphanFiles(database)).toBe(2);
     expect(await deleteOrphanFiles({ database, blobs }, signal)).toBe(2);
+    expect(await countOrphanFiles(database)).toBe(0);
     await expect(stat(path)).rejects.toThrow('ENOENT');
     expect(await database.query('select 1 from submitted_files')).toHaveLength(1);
   });
