@@ -14,7 +14,7 @@ import { createTestRepository, type TestRepository } from './repository.ts';
 /** Of `expect.poll`: events of other processes, on a machine that may be busy. */
 export const soon = { timeout: 30_000 };
 
-/** What each test of a file has anew: an empty table, a data directory, a source repository without commits. */
+/** What each test (or file) has anew: an empty table, a data directory, a source repository without commits. */
 export interface RepositoriesFixture {
   readonly database: TestDatabase['database'];
   /** Data directory of `repositories`. */
@@ -27,8 +27,8 @@ export interface RepositoriesFixture {
   mirrors(directory?: string): Promise<string[]>;
 }
 
-/** Registers the hooks of a test file. The result's properties are those of the running test. */
-export function useRepositories(): RepositoriesFixture {
+/** Registers the hooks of a test file. The result's properties are those of the running test, or of the whole file. */
+export function useRepositories({ fresh = 'test' }: { fresh?: 'test' | 'file' } = {}): RepositoriesFixture {
   let testDatabase: TestDatabase;
   let directory: string;
   let source: TestRepository;
@@ -58,12 +58,13 @@ export function useRepositories(): RepositoriesFixture {
     testDatabase = await startTestDatabase();
   });
   afterAll(() => testDatabase[Symbol.asyncDispose]());
-  beforeEach(async () => {
+  const [before, after] = fresh === 'test' ? [beforeEach, afterEach] : [beforeAll, afterAll];
+  before(async () => {
     directory = await makeDirectory();
     source = await createTestRepository();
     repositories = await open({ directory });
   });
-  afterEach(async () => {
+  after(async () => {
     await Promise.all(opened.splice(0).map((made) => made[Symbol.asyncDispose]()));
     await testDatabase.database.query('delete from repositories');
     await source[Symbol.asyncDispose]();

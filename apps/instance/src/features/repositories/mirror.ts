@@ -47,7 +47,6 @@ export interface Mirror {
   keepCommit(commit: string): Promise<void>;
   /** Repacks it where many fetches have left many packs, and drops what nothing needs. */
   maintain(signal: AbortSignal): Promise<void>;
-  remove(): Promise<void>;
 }
 
 export interface MirrorOptions {
@@ -299,9 +298,6 @@ export function createMirror({ git, directory, url, limits, dataDirectory, now }
         timeoutSeconds: limits.fetchSeconds,
         signal,
       });
-    },
-    async remove() {
-      await rm(directory, { recursive: true, force: true });
     },
   };
 }
