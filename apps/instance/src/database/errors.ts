@@ -14,6 +14,27 @@ export function sqlState(error: unknown): string | undefined {
   return /^[0-9A-Z]{5}$/.test(error.code) ? error.code : undefined;
 }
 
+/**
+ * Lost connections, a server that shuts down or is too busy, locks not got in time: the same request may succeed in
+ * a moment.
+ */
+export function isPassingFailure(error: unknown): boolean {
+  if (error instanceof DatabaseUnavailableError) return true;
+  const state = sqlState(error);
+  if (state !== undefined) return /^(08|53|55P03|57P|57014|40)/.test(state);
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error ? String(error.code) : '';
+  return (
+    /^(ECONNRESET|ECONNREFUSED|EPIPE|ENOENT|ETIMEDOUT)$/.test(code) ||
+    /^Connection terminated|timeout/i.test(error.message)
+  );
+}
+
+/** The database cannot hold a value (class 22), such as a text with a NUL: whoever sent it would only send it again. */
+export function isUnstorableValue(error: unknown): boolean {
+  return sqlState(error)?.startsWith('22') ?? false;
+}
+
 /** An error's message for a person, whatever was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -97,9 +97,9 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
             `Another instance ${holder.description}is using the data directory ${options.dataDirectory}. Stop it, or give this one another directory with --data.`,
           );
         }
-      } else if (late) {
+      } else if (late || attempt.lastLines.some((line) => line.includes('contains errors'))) {
         throw new DatabaseStartError(
-          `Postgres did not start on ${cluster.postgresData} within ${milliseconds / 1000} s. Its last messages:\n${attempt.lastLines.join('\n')}`,
+          `Postgres did not start on ${cluster.postgresData}. Its last messages:\n${attempt.lastLines.join('\n')}`,
         );
       }
       await sleep(100);
@@ -142,17 +142,14 @@ async function startOnce(
     gone = true;
     lastLines.push(messageOf(error));
   });
-  if (child.stderr) {
-    const lines = createInterface({ input: child.stderr });
-    lines.on('line', (line) => {
-      lastLines.push(line);
-      if (lastLines.length > 20) lastLines.shift();
-      // While it starts it says FATAL to everybody who asks whether it is ready.
-      if (ready && /\b(FATAL|PANIC):/.test(line))
-        log.warn({ postgres: line }, 'message of the embedded database');
-      else log.debug({ postgres: line }, 'message of the embedded database');
-    });
-  }
+  const lines = child.stderr && createInterface({ input: child.stderr });
+  lines?.on('line', (line) => {
+    lastLines.push(line);
+    if (lastLines.length > 20) lastLines.shift();
+    // While it starts it says FATAL to everybody who asks whether it is ready.
+    const level = ready && /\b(FATAL|PANIC):/.test(line) ? 'warn' : 'debug';
+    log[level]({ postgres: line }, 'message of the embedded database');
+  });
   while (!gone) {
     ready = await answers(connection);
     if (ready) return { running: child };
@@ -162,6 +159,8 @@ async function startOnce(
     }
     await sleep(20);
   }
+  // Its last words may still be on their way.
+  if (lines) await once(lines, 'close', { signal: AbortSignal.timeout(500) }).catch(() => undefined);
   return { exitCode: child.exitCode, lastLines };
 }
 
