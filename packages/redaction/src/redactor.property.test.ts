@@ -99,6 +99,36 @@ describe('any secrets in any encodings', { timeout: 60_000 }, () => {
   });
 });
 
+describe('values that repeat themselves and hold one another', { timeout: 60_000 }, () => {
+  const value = fc.oneof(
+    fc.string({ unit: fc.constantFrom('a', 'b', ' ', '\n', '='), minLength: 1, maxLength: 14 }),
+    fc.integer({ min: 1, max: 100 }).map((count) => 'ab'.repeat(count)),
+    fc.integer({ min: 1, max: 40 }).map((count) => '61'.repeat(count)),
+    fc.integer({ min: 1, max: 40 }).map((count) => 'YWFh'.repeat(count)),
+  );
+  const base64 = value.map((secret) => Buffer.from(secret).toString('base64'));
+  const wrapped = base64.map((encoded) => encoded.replace(/.{7}/g, '$&\n'));
+  const noise = fc.string({ unit: fc.constantFrom(...'ab \n\r=61YWFh'), maxLength: 20 });
+  const text = fc
+    .array(fc.oneof(value, base64, wrapped, noise), { maxLength: 8 })
+    .map((parts) => parts.join(''));
+  const cuts = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 9 });
+
+  it('are masked the same however the bytes are cut', () => {
+    fc.assert(
+      fc.property(fc.array(value, { minLength: 1, maxLength: 5 }), text, cuts, (secrets, log, sizes) => {
+        const redactor = createRedactor(new Map(secrets.map((secret, index) => [secret, `<${index}>`])));
+        const whole = redactor.redactText(log);
+        for (const secret of secrets.map((text) => text.trim())) {
+          if (secret.length >= 6 && !secret.includes('\n')) expect(whole).not.toContain(secret);
+        }
+        expect(redactInPieces(redactor.stream(), log, sizes)).toBe(whole);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
 function encode(encoder: string, value: string): string {
   return encoders[encoder]?.(value) ?? '';
 }

@@ -46,6 +46,15 @@ describe('many long values', () => {
         .slice(1)
         .every((line) => /^(<3>)?$/.test(line)),
     ).toBe(true);
+    const text = Buffer.from(`${base64.replace(/.{76}/g, '$&\n')} and ${secret}\nend`);
+    const stream = redactor.stream();
+    const pieces: Uint8Array[] = [];
+    for (let at = 0; at < text.length; at += 1013) {
+      pieces.push(Uint8Array.from(stream.write(text.subarray(at, at + 1013))));
+    }
+    const shown = Buffer.concat([...pieces, stream.flush()]).toString();
+    expect(shown).toBe(redactor.redactText(text.toString()));
+    expect(shown.endsWith(' and <3>\nend')).toBe(true);
   }, 60_000);
 
   it('that repeat themselves cost no more time', () => {
