@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { ApiError } from './api-error.ts';
-import { DatabaseUnavailableError } from './database/index.ts';
+import { isPassingFailure, isUnstorableValue } from './database/index.ts';
 import type { HttpServer } from './http.ts';
 
 /**
@@ -56,14 +56,18 @@ function sendError(error: ApiError, request: FastifyRequest, reply: FastifyReply
 function toApiError(error: unknown, request: FastifyRequest): ApiError {
   if (error instanceof ApiError) return error;
   if (hasZodFastifySchemaValidationErrors(error)) return invalidRequest(error);
-  if (error instanceof DatabaseUnavailableError) {
-    request.log.error({ err: error }, 'no connection to the database');
+  if (isPassingFailure(error)) {
+    request.log.warn({ err: error, route: request.routeOptions.url }, 'the database could not be asked');
     return new ApiError(
       503,
       'unavailable',
       'The database cannot be reached at the moment',
       'Try again in a few seconds.',
     );
+  }
+  if (isUnstorableValue(error)) {
+    request.log.warn({ err: error, route: request.routeOptions.url }, 'the database refused a value');
+    return new ApiError(400, 'invalid_request', 'The request has a value that cannot be stored');
   }
   const status = error instanceof Error ? (error as FastifyError).statusCode : undefined;
   if (error instanceof Error && status !== undefined && status >= 400 && status < 500) {

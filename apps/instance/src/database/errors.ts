@@ -23,10 +23,15 @@ export function isPassingFailure(error: unknown): boolean {
   const state = sqlState(error);
   if (state !== undefined) return /^(08|53|55P03|57P|57014|40)/.test(state);
   if (!(error instanceof Error)) return false;
-  const code = 'code' in error ? String(error.code) : '';
-  return (
-    /^(ECONNRESET|ECONNREFUSED|EPIPE|ENOENT|ETIMEDOUT)$/.test(code) ||
-    /^Connection terminated|timeout/i.test(error.message)
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (code !== undefined && syscall !== undefined) {
+    return (
+      /^(ECONNRESET|ECONNREFUSED|EPIPE|ENOENT|ETIMEDOUT)$/.test(code) &&
+      /^(connect|read|write)$/.test(syscall)
+    );
+  }
+  return /^(Connection terminated|timeout exceeded when trying to connect|Query read timeout)/.test(
+    error.message,
   );
 }
 

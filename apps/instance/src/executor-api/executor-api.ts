@@ -1,5 +1,5 @@
 import type { FastifyError, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
-import { DatabaseUnavailableError, sqlState } from '../database/index.ts';
+import { isPassingFailure, isUnstorableValue } from '../database/index.ts';
 import type { HttpServer } from '../http.ts';
 import { requireSharedSecret } from './auth.ts';
 import type { ExecutorApiContext, ExecutorApiOptions } from './context.ts';
@@ -61,12 +61,11 @@ function sendError(
 ): FastifyReply {
   if (error instanceof Refused) return sendRefusal(reply, error);
   const route = request.routeOptions.url;
-  if (error instanceof DatabaseUnavailableError || isPassing(error)) {
+  if (isPassingFailure(error)) {
     log.warn({ err: error, route }, 'the database could not be asked; the executor tries again');
     return sendRefusal(reply, refusedJson(503, 'the instance cannot reach its database, try again'));
   }
-  // Class 22: a value that the database cannot hold. Whoever sent it would only send it again.
-  if (sqlState(error)?.startsWith('22')) {
+  if (isUnstorableValue(error)) {
     log.warn({ err: error, route }, 'a request held a value that the database refused');
     return sendRefusal(reply, refusedJson(400, 'a value in the request is out of range'));
   }
@@ -76,16 +75,4 @@ function sendError(
   }
   log.error({ err: error, route }, 'a request of an executor failed');
   return sendRefusal(reply, refusedJson(500, 'internal error'));
-}
-
-/** Lost connections, a server that shuts down or is too busy, locks not got in time: the same request may succeed. */
-function isPassing(error: unknown): boolean {
-  const state = sqlState(error);
-  if (state !== undefined) return /^(08|53|55P03|57P|57014|40)/.test(state);
-  if (!(error instanceof Error)) return false;
-  const code = 'code' in error ? String(error.code) : '';
-  return (
-    /^(ECONNRESET|ECONNREFUSED|EPIPE|ENOENT|ETIMEDOUT)$/.test(code) ||
-    /^Connection terminated|timeout/i.test(error.message)
-  );
 }
