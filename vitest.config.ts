@@ -14,6 +14,8 @@ export default defineConfig({
           include: ['{apps,packages}/*/src/**/*.test.ts', 'tools/**/*.test.ts'],
           exclude: services,
           isolate: false,
+          // Milliseconds of work each, but a busy machine may take its time over them.
+          testTimeout: 20_000,
         },
       },
       { test: { name: 'services', include: services, testTimeout: 60_000, hookTimeout: 60_000 } },

@@ -18,7 +18,7 @@ export interface TestSite extends AsyncDisposable {
   kiln(args: readonly string[], options?: { stdin?: string; cwd?: string }): Promise<CommandResult>;
   /** The same with `--json`, read; throws what it wrote when it did not succeed. */
   kilnJson<Value>(args: readonly string[], options?: { stdin?: string; cwd?: string }): Promise<Value>;
-  startExecutor(env?: NodeJS.ProcessEnv): Promise<RunningProcess>;
+  startExecutor(env?: NodeJS.ProcessEnv, options?: { readySeconds?: number }): Promise<RunningProcess>;
   /** Starts the instance again on the same data and port, after it was stopped or killed. */
   restartInstance(): Promise<void>;
 }
@@ -59,7 +59,7 @@ export async function startTestSite(options: {
       if (code !== 0) throw new Error(`kiln ${args.join(' ')}: exit code ${code}\n${stderr}`);
       return JSON.parse(stdout);
     },
-    async startExecutor(env) {
+    async startExecutor(env, executorOptions) {
       const number = executors.length + 1;
       const executor = await startExecutorProcess({
         instance,
@@ -67,6 +67,7 @@ export async function startTestSite(options: {
         dockerSocket: options.dockerSocket,
         logFile: path.join(directory, `executor-${number}.log`),
         ...(env === undefined ? {} : { env }),
+        ...executorOptions,
       });
       executors.push(executor);
       return executor;

@@ -62,6 +62,8 @@ export interface ExecutorStart {
   logFile: string;
   env?: NodeJS.ProcessEnv;
   signal?: AbortSignal;
+  /** How long it may take to reach the instance. */
+  readySeconds?: number;
 }
 
 /** Starts `bin/executor run` on the Docker runtime, for the queue `jobs`, and waits until it has reached the instance. */
@@ -85,7 +87,7 @@ export async function startExecutorProcess(options: ExecutorStart): Promise<Runn
     logFile: options.logFile,
   });
   try {
-    await executor.waitForLine(executorReady, startSeconds, options.signal);
+    await executor.waitForLine(executorReady, options.readySeconds ?? startSeconds, options.signal);
     return executor;
   } catch (error) {
     await executor.stop();

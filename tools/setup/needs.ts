@@ -45,7 +45,7 @@ export const needs: Readonly<Record<NeedName, Need>> = {
 };
 
 /** Programs of the administrator are looked for in sbin too, which an ordinary PATH lacks. */
-export function searchPath(env: NodeJS.ProcessEnv): string[] {
+function searchPath(env: NodeJS.ProcessEnv): string[] {
   return [...(env['PATH'] ?? '').split(path.delimiter).filter(path.isAbsolute), '/usr/sbin', '/sbin'];
 }
 

@@ -13,6 +13,8 @@ for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
 }
 
+// Timers of AbortSignal.timeout() do not keep a process: one that waits for nothing else would end without an answer.
+const alive = setInterval(() => undefined, 60_000);
 process.exitCode = await run({
   args: process.argv.slice(2),
   env: process.env,
@@ -22,3 +24,4 @@ process.exitCode = await run({
   stderr: process.stderr,
   interrupted: interruption.signal,
 });
+clearInterval(alive);

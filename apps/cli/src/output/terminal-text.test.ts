@@ -46,7 +46,7 @@ describe('terminalText', () => {
       fc.string({ unit: 'binary', maxLength: 4 }),
     );
     fc.assert(
-      fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => {
+      fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
         const withColours = terminalText(pieces.join(''), true);
         // biome-ignore lint/suspicious/noControlCharactersInRegex: the characters that must be gone
         const rest = withColours.replace(/\x1b\[[0-9;:]*m/g, '');
