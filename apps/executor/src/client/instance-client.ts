@@ -19,8 +19,8 @@ import { createJobClient, type JobClient, type JobIdentity } from './job-client.
 import { type Answer, type Call, createTransport } from './transport.ts';
 
 /** Long poll: how long a dequeue may be held open, and a held heartbeat, in seconds. */
-export const dequeueWaitSeconds = 25;
-export const heartbeatWaitSeconds = 5;
+const dequeueWaitSeconds = 25;
+const heartbeatWaitSeconds = 5;
 
 export interface InstanceClientOptions {
   baseUrl: URL;

@@ -17,22 +17,24 @@ export function sandboxLimits(
   executor: SandboxLimits,
 ): { limits: SandboxLimits; notices: string[] } {
   const notices: string[] = [];
-  const granted = (
-    asked: number | undefined,
-    most: number,
-    name: string,
-    show: (value: number) => string,
-  ): number => {
+  const granted = (asked: number | undefined, most: number, show: (value: number) => string): number => {
     if (asked === undefined || most === 0) return asked ?? most;
-    if (asked > most)
-      notices.push(`the job asks for ${show(asked)} of ${name}; this executor gives ${show(most)}`);
+    if (asked > most) notices.push(`the job asks for ${show(asked)}; this executor gives ${show(most)}`);
     return Math.min(asked, most);
   };
   const { resources } = document;
   const limits = {
-    numCPUs: granted(resources?.numCPUs, executor.numCPUs, 'CPUs', String),
-    memoryBytes: granted(resources?.memoryBytes, executor.memoryBytes, 'memory', formatByteSize),
-    diskBytes: granted(resources?.diskBytes, executor.diskBytes, 'disk', formatByteSize),
+    numCPUs: granted(resources?.numCPUs, executor.numCPUs, (count) => `${count} CPUs`),
+    memoryBytes: granted(
+      resources?.memoryBytes,
+      executor.memoryBytes,
+      (bytes) => `${formatByteSize(bytes)} of memory`,
+    ),
+    diskBytes: granted(
+      resources?.diskBytes,
+      executor.diskBytes,
+      (bytes) => `${formatByteSize(bytes)} of disk`,
+    ),
   };
   return { limits, notices };
 }

@@ -13,7 +13,7 @@ export interface HostCommand {
 }
 
 /** A command of the executor itself failed. The message names its key and quotes what it said last. */
-export class HostCommandError extends Error {
+class HostCommandError extends Error {
   override readonly name = 'HostCommandError';
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { DockerStep, JobDocument } from '@kiln/protocol';
 
-export const scriptDirectory = '.sourcegraph-executor';
+const scriptDirectory = '.sourcegraph-executor';
 
 /** Path of a step's script below the workspace (reference section 3.6). */
 export function scriptPath(document: JobDocument, index: number): string {
