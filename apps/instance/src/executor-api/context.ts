@@ -92,6 +92,18 @@ export function jobCaller(
   return { jobId: body.jobId, executorName: body.executorName, attempt: body.attempt };
 }
 
+/**
+ * For job routes without a body of their own (git, files): a sign of life, as every call of a job is, which also
+ * confirms the claim.
+ * @throws Refused with 401 when the job is no longer this caller's
+ */
+export async function noteSignOfLife(queue: Pick<Queue, 'touch'>, auth: JobAuth): Promise<void> {
+  if (auth.by === 'shared-secret') return;
+  const { jobId, executorName, attempt } = auth.claims;
+  const touched = await queue.touch({ jobId, executorName, attempt });
+  if ('refused' in touched) throw refusedText(401, messages.invalidToken);
+}
+
 /** @throws Refused with 404 for a number that no entry has */
 export function checkEntryId(entryId: number): void {
   if (entryId < 1 || entryId > maxInteger) throw refusedJson(404, messages.unknownJob);

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { requireJobAuth } from './auth.ts';
-import { type ExecutorApiContext, pageNotFound } from './context.ts';
+import { type ExecutorApiContext, noteSignOfLife, pageNotFound } from './context.ts';
 import { Refused, refusedText } from './replies.ts';
 
 /** The reference's own bucket; its files belong to jobs of the queue `batches` (reference section 1.11). */
@@ -19,6 +19,7 @@ export function fileRoutes(app: FastifyInstance, context: ExecutorApiContext): v
       if (!producer && bucket !== batchChangesBucket) throw pageNotFound();
       const binding = bucket === batchChangesBucket ? ({ queue: 'batches' } as const) : 'job';
       const auth = await requireJobAuth(request.headers, siteConfig.current(), queue, binding, false);
+      await noteSignOfLife(queue, auth);
       if (first === '') throw refusedText(400, 'spec ID not provided');
       if (second === '') throw refusedText(400, 'file ID not provided');
       const claims = auth.by === 'job-token' ? auth.claims : undefined;

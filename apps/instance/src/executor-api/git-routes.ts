@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { requireJobAuth } from './auth.ts';
-import { connectionSignal, type ExecutorApiContext, pageNotFound } from './context.ts';
+import { connectionSignal, type ExecutorApiContext, noteSignOfLife, pageNotFound } from './context.ts';
 
 const gitPath = /^(.+)\/(info\/refs|git-upload-pack)$/;
 
@@ -15,7 +15,14 @@ export function gitRoutes(app: FastifyInstance, context: ExecutorApiContext): vo
       if (repositoryName === undefined || (path !== 'info/refs' && path !== 'git-upload-pack')) {
         throw pageNotFound();
       }
-      await requireJobAuth(request.headers, siteConfig.current(), queue, { repositoryName }, false);
+      const auth = await requireJobAuth(
+        request.headers,
+        siteConfig.current(),
+        queue,
+        { repositoryName },
+        false,
+      );
+      await noteSignOfLife(queue, auth);
       const response = await repositories.serveGit({
         repositoryName,
         path,

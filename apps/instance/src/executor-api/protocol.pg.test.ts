@@ -115,6 +115,21 @@ describe('the executor protocol', () => {
       expect(other).not.toHaveProperty('timeoutSeconds');
     });
 
+    it('takes any call of the job for its confirmation', async () => {
+      const id = await api.enqueue({ repositoryName: 'r' });
+      const { headers } = await claim('confirming', 'jobs', { extensions: ['confirm'] });
+      const isAwaited = async () => {
+        const [row] = await api.database.query<{ awaited: boolean }>(
+          'select confirm_by is not null as awaited from jobs where id = $1',
+          [id],
+        );
+        return row?.awaited;
+      };
+      expect(await isAwaited()).toBe(true);
+      await api.server.inject({ method: 'GET', url: '/.executors/git/r/info/refs', headers });
+      expect(await isAwaited()).toBe(false);
+    });
+
     it('refuses mistakes with 4xx and the reason', async () => {
       const refusals: [string, object, string][] = [
         ['jobs/dequeue', { version: 'dev' }, messages.executorNameMissing],

@@ -17,7 +17,7 @@ export const mediumBody: BodyLimit = { bytes: 8 * mebibyte, text: '8 MiB' };
 /** 8 MiB of output in base64, and the fields beside it. */
 export const appendBody: BodyLimit = { bytes: 12 * mebibyte, text: '12 MiB' };
 /** The output in JSON of a genuine executor's log entry, which it sends whole each second. */
-export const logBody: BodyLimit = { bytes: 512 * mebibyte, text: '512 MiB' };
+const logBody: BodyLimit = { bytes: 512 * mebibyte, text: '512 MiB' };
 
 export interface BodyLimit {
   bytes: number;

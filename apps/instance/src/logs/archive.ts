@@ -3,7 +3,7 @@ import type { EntryRow } from './entries.ts';
 import { type LogStore, readEntries, readStored } from './read.ts';
 
 /** Smaller logs stay where they are: as rows they cost less than as a file or an object each. */
-export const minArchiveBytes = 64 * 1024;
+const minArchiveBytes = 64 * 1024;
 
 /**
  * Moves the output of a job's ended attempts from rows into one blob; the entries' rows are its index. Safe at any

@@ -40,6 +40,9 @@ export const droppedMarker = Buffer.from(
   '\n[kiln: output dropped, this log has reached logs.maxBytesPerJob]\n',
 );
 
+/** Rows of chunks are at most this long; readers count on it. */
+export const maxChunkBytes = 256 * 1024;
+
 /** For `select` on `log_entries e`. */
 export const entryColumns = `e.job_id as "jobId", e.attempt, e.entry, e.key, e.command, e.started_at as "startedAt",
   e.exit_code as "exitCode", e.duration_ms as "durationMs", e.received_bytes as "receivedBytes", e.bytes, e.dropped,

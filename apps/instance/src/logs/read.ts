@@ -1,6 +1,13 @@
 import type { Blobs } from '../blobs/index.ts';
 import type { Database, Executable } from '../database/index.ts';
-import { droppedMarker, type EntryName, type EntryRow, entryColumns, readableBytes } from './entries.ts';
+import {
+  droppedMarker,
+  type EntryName,
+  type EntryRow,
+  entryColumns,
+  maxChunkBytes,
+  readableBytes,
+} from './entries.ts';
 
 /** Where logs are kept. */
 export interface LogStore {
@@ -16,7 +23,6 @@ export interface OutputRange {
 
 /** Chunks are read this many at a time: 2 MiB at most. */
 const chunksPerRead = 8;
-const maxChunkBytes = 256 * 1024;
 
 /** Entries in the order of the log, from one position on. */
 export function readEntries(

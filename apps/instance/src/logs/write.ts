@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { Executable, Transaction } from '../database/index.ts';
-import { type EntryHead, type EntryName, type EntryRow, entryColumns } from './entries.ts';
+import { type EntryHead, type EntryName, type EntryRow, entryColumns, maxChunkBytes } from './entries.ts';
 import { type LogStore, readStored } from './read.ts';
 
 /** The attempt that writes. The caller has made sure, with the queue, that it is the current one. */
@@ -18,9 +18,6 @@ export interface Output {
 
 /** `unknown`: no such entry. `stale`: a newer attempt has logged already. */
 export type WriteRefusal = { refused: 'unknown' | 'stale' };
-
-/** Rows of chunks are at most this long; readers count on it. */
-export const maxChunkBytes = 256 * 1024;
 
 /** Begins an entry. @returns its number */
 export function addEntry(
