@@ -18,13 +18,11 @@ export function describeFetchFailure(err: unknown, mirrorsDirectory: string): st
 
 /** The answer to a request that needed the fetch. Other errors than those of fetching are returned as they are. */
 export function fetchFailure(name: string, err: unknown, mirrorsDirectory: string): unknown {
-  // Says already what to do: install a newer git.
-  if (err instanceof ApiError) return err;
+  // Says already what happened: git is too old, the repository was removed.
+  const stated = err instanceof GitError && err.kind === 'stopped' ? err.cause : err;
+  if (stated instanceof ApiError) return stated;
   const why = describeFetchFailure(err, mirrorsDirectory);
   if (why === undefined) return err;
-  if (err instanceof GitError && err.kind === 'stopped') {
-    return new ApiError(503, 'fetch_stopped', `The fetch of repository ${JSON.stringify(name)} was stopped`);
-  }
   return new ApiError(
     502,
     'fetch_failed',

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { ApiError } from '../../api-error.ts';
 import type { FetchedState, Mirror } from './mirror.ts';
 import { createSemaphore } from './semaphore.ts';
 
@@ -91,7 +92,9 @@ export function createFetcher(options: FetcherOptions): MirrorFetcher {
       return running;
     },
     async [Symbol.asyncDispose]() {
-      stop.abort(new Error('the repository was removed or the instance is stopping'));
+      stop.abort(
+        new ApiError(503, 'fetch_stopped', 'The repository was removed, or the instance is stopping'),
+      );
       await Promise.allSettled([flight, ...objectFlights.values(), maintenance]);
     },
   };

@@ -8,7 +8,6 @@ export type GitChild = ChildProcessByStdio<Writable, Readable, Readable>;
 export interface GitEnvironment {
   PATH?: string | undefined;
   HTTPS_PROXY?: string | undefined;
-  HTTP_PROXY?: string | undefined;
   NO_PROXY?: string | undefined;
   /** Certificates of private authorities. */
   GIT_SSL_CAINFO?: string | undefined;

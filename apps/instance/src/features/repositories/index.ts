@@ -1,4 +1,5 @@
 export type { GitEnvironment } from './git-process.ts';
+export type { GitRequest, GitResponse } from './git-server.ts';
 export { defaultRepositoryLimits, type RepositoryLimits } from './limits.ts';
 export {
   createRepositories,
@@ -7,4 +8,3 @@ export {
   type ResolvedRevision,
 } from './repositories.ts';
 export { repositoryRoutes } from './routes.ts';
-export type { GitRequest, GitResponse } from './upload-pack.ts';

@@ -8,6 +8,7 @@ import { parseCloneURL } from './clone-url.ts';
 import { describeFetchFailure, fetchFailure } from './fetch-failure.ts';
 import { createFetcher, type MirrorFetcher } from './fetcher.ts';
 import { createGit, type GitEnvironment } from './git-process.ts';
+import { createGitServer, type GitRequest, type GitResponse } from './git-server.ts';
 import { defaultRepositoryLimits, type RepositoryLimits } from './limits.ts';
 import { checkLocalSource, LocalSourceError } from './local-source.ts';
 import { createMirror } from './mirror.ts';
@@ -16,7 +17,6 @@ import { checkRepositoryName } from './repository-name.ts';
 import { createRepositoryStore, type RepositoryRow } from './repository-store.ts';
 import { checkRevision, isCommitId } from './revision.ts';
 import { createSemaphore } from './semaphore.ts';
-import { createGitServer, type GitRequest, type GitResponse } from './upload-pack.ts';
 import { waitFor } from './wait.ts';
 
 /** What a revision means at the moment. */
