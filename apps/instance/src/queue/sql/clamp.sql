@@ -2,7 +2,7 @@
 -- beat saw. It gets $2 seconds (confirmation: $3).
 update jobs set
   lease_expires_at = least(lease_expires_at, kiln_now() + make_interval(secs => $2)),
-  confirm_by = least(confirm_by, kiln_now() + make_interval(secs => $3)),
+  confirm_by = case when confirm_by is not null then least(confirm_by, kiln_now() + make_interval(secs => $3)) end,
   deadline_at = least(deadline_at, kiln_now() + (deadline_at - started_at))
 where state = 'processing' and not in_lane and lease_expires_at > kiln_now() + make_interval(secs => $1)
 returning id

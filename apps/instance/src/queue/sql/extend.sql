@@ -3,8 +3,9 @@
 update jobs set
   lease_expires_at = least(
     lease_expires_at + make_interval(secs => $1::float8 + $2::float8), kiln_now() + make_interval(secs => $2::float8 + $3)),
-  confirm_by = least(
-    confirm_by + make_interval(secs => $1::float8 + $2::float8), kiln_now() + make_interval(secs => $2::float8 + $4)),
+  -- least() skips nulls, and a confirmed claim must stay one.
+  confirm_by = case when confirm_by is not null then least(
+    confirm_by + make_interval(secs => $1::float8 + $2::float8), kiln_now() + make_interval(secs => $2::float8 + $4)) end,
   deadline_at = deadline_at + make_interval(secs => $1)
 where state = 'processing' and not in_lane and lease_expires_at > kiln_now() - make_interval(secs => $1)
 returning id

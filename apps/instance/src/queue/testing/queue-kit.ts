@@ -34,7 +34,7 @@ export interface QueueKitOptions {
 export const forever = new AbortController().signal;
 const log = pino({ level: 'silent' });
 /** Shorter than the time after which a sweep takes it that no instance ran. */
-const sweepEverySeconds = 4;
+export const sweepEverySeconds = 5;
 
 export async function startQueueKit({ observer }: QueueKitOptions = {}): Promise<QueueKit> {
   const test = await startTestDatabase();
@@ -60,6 +60,7 @@ export async function startQueueKit({ observer }: QueueKitOptions = {}): Promise
     async clear() {
       await database.query('delete from jobs');
       await database.query('delete from lanes');
+      await database.query('update test_clock set epoch = time');
       // A jump of the clock since the last sweep must not count in the next test.
       await sweepOnce();
     },
@@ -112,7 +113,7 @@ export function enqueue(database: Database, queue: Queue, job: Partial<NewJob> =
 
 async function stopClock(database: Database): Promise<void> {
   await database.query(`
-    create table test_clock as select now() as time;
+    create table test_clock as select now() as time, now() as epoch;
     create or replace function kiln_now() returns timestamptz language sql stable parallel safe
       as 'select time from test_clock'`);
 }
