@@ -53,7 +53,9 @@ function kilnCommands(file: string, text: string): DocumentedCommand[] {
 /** Enough of a shell's rules for the documents: quotes, and an end at `|`, `>`, `&`, `)` or `#`. */
 function splitWords(text: string): string[] {
   const words: string[] = [];
-  for (const match of text.matchAll(/\s*(?:([|>&;)#].*$)|((?:'[^']*'|"(?:[^"\\]|\\.)*"|[^\s'"|>&;)])+))/g)) {
+  for (const match of text.matchAll(
+    /\s*(?:(\d*[|>&;)#].*$)|((?:'[^']*'|"(?:[^"\\]|\\.)*"|[^\s'"|>&;)])+))/g,
+  )) {
     if (match[1] !== undefined) break;
     words.push(
       (match[2] ?? '').replace(/'([^']*)'|"((?:[^"\\]|\\.)*)"/g, (_all, single, double) => single ?? double),
