@@ -1,9 +1,12 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { askEngine } from './engine-call.ts';
+
+const run = promisify(execFile);
 
 export interface Dockerd extends AsyncDisposable {
   socketPath: string;
@@ -127,10 +130,12 @@ async function stopDaemon(
   await removeState(stateDirectory);
 }
 
-/** Containers that had to be killed hold their mounts a moment longer. */
+/** A daemon that was killed leaves its mounts; containers that were killed hold theirs a moment longer. */
 async function removeState(stateDirectory: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
+      for (const mount of await mountsBelow(stateDirectory))
+        await run('umount', ['--lazy', '--no-canonicalize', mount], { timeout: 10_000 });
       await rm(stateDirectory, { recursive: true, force: true });
       return;
     } catch (error) {
@@ -138,6 +143,16 @@ async function removeState(stateDirectory: string): Promise<void> {
       await wait(100);
     }
   }
+}
+
+/** Innermost first. */
+async function mountsBelow(directory: string): Promise<string[]> {
+  const text = await readFile('/proc/self/mountinfo', 'utf8');
+  return text
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((path) => path.startsWith(`${directory}/`))
+    .sort((left, right) => right.length - left.length);
 }
 
 async function answers(socketPath: string): Promise<boolean> {

@@ -1,0 +1,161 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseNetworkReport } from '../../apps/executor/src/runtimes/docker/network-report.ts';
+import { rulesetFor } from '../../apps/executor/src/runtimes/docker/network-rules.ts';
+import { applyRules, listTable } from '../../apps/executor/src/runtimes/docker/nft.ts';
+import { ip, startNetworkWorld, worldAddresses, worldPort } from '../kit/network-world.ts';
+
+/**
+ * The rules without Docker, whose containers have no IPv6 here: a client behind a router, the world behind that.
+ * client (198.51.100.2, 2001:db8:1::2) - bridge of the rules - router - world
+ */
+const run = promisify(execFile);
+const rules = { table: 'kiln_0123456789ab', bridge: 'kb0123456789ab', resolvers: [] };
+let router: Awaited<ReturnType<typeof emptyNamespace>>;
+let client: Awaited<ReturnType<typeof emptyNamespace>>;
+let world: Awaited<ReturnType<typeof startNetworkWorld>>;
+
+beforeAll(async () => {
+  router = await emptyNamespace();
+  client = await emptyNamespace();
+  world = await startNetworkWorld(router.path);
+  const [near, far] = ['02:00:00:00:00:01', '02:00:00:00:00:02'];
+  await ip(
+    router.path,
+    `link add ${rules.bridge} address ${near} type veth peer name eth0 address ${far} netns ${client.pid}`,
+  );
+  await ip(router.path, `addr add 198.51.100.1/24 dev ${rules.bridge}`);
+  await ip(router.path, `addr add 2001:db8:1::1/64 dev ${rules.bridge} nodad`);
+  await ip(router.path, `link set ${rules.bridge} up`);
+  await ip(client.path, 'addr add 198.51.100.2/24 dev eth0');
+  await ip(client.path, 'addr add 2001:db8:1::2/64 dev eth0 nodad');
+  await ip(client.path, 'link set eth0 up');
+  // Neighbours are told: the rules refuse the client's questions to the router.
+  await ip(client.path, `-6 neigh add 2001:db8:1::1 lladdr ${near} dev eth0`);
+  await ip(router.path, `-6 neigh add 2001:db8:1::2 lladdr ${far} dev ${rules.bridge}`);
+  await ip(client.path, 'route add default via 198.51.100.1');
+  await ip(client.path, '-6 route add default via 2001:db8:1::1');
+  await run('nsenter', [
+    `--net=${router.path}`,
+    '--',
+    'sh',
+    '-c',
+    'echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding',
+  ]);
+});
+afterAll(async () => {
+  await world?.[Symbol.asyncDispose]();
+  await client?.end();
+  await router?.end();
+});
+
+const blocked = Object.entries(worldAddresses).filter(([name]) => name !== 'open' && name !== 'open6');
+
+test('without rules everything is reached, so that the next tests mean something', async () => {
+  for (const address of Object.values(worldAddresses))
+    expect(await reach(address), address).toBe('hello over tcp');
+});
+
+test('only public addresses are reached, of both IP versions', async () => {
+  await applyRules(router.path, rulesetFor({ ...rules, endpoints: [], allowedCIDRs: [] }));
+  expect(await reach(worldAddresses.open)).toBe('hello over tcp');
+  expect(await reach(worldAddresses.open6)).toBe('hello over tcp');
+  for (const [name, address] of blocked) expect(await reach(address), name).toBe('refused');
+  for (const address of ['198.51.100.1', '203.0.113.254', '2001:db8:1::1', '2001:db8::254'])
+    expect(await reach(address), address).toBe('refused');
+  for (const address of [worldAddresses.private10, worldAddresses.private6])
+    expect(await ping(address), address).toBe(false);
+  expect(await ping(worldAddresses.open)).toBe(true);
+  expect(await ping(worldAddresses.open6)).toBe(true);
+  const report = parseNetworkReport(await listTable(router.path, rules.table));
+  expect(report.refused).toContain(`tcp ${worldAddresses.metadata}:${worldPort}`);
+  expect(report.sentBytes).toBeGreaterThan(0);
+  expect(report.receivedBytes).toBeGreaterThan(0);
+  await applyRules(router.path, `delete table inet ${rules.table}\n`);
+});
+
+test('the executor opens ranges and the instance, but no metadata service', async () => {
+  await applyRules(
+    router.path,
+    rulesetFor({
+      ...rules,
+      endpoints: [{ address: worldAddresses.private192, port: worldPort }],
+      allowedCIDRs: ['10.9.0.0/16', 'fd00::/8', '169.254.169.0/24', '172.16.0.0/12'],
+    }),
+  );
+  const opened = ['private10', 'private172', 'private192', 'private6', 'open', 'open6'];
+  for (const [name, address] of Object.entries(worldAddresses))
+    expect(await reach(address), name).toBe(opened.includes(name) ? 'hello over tcp' : 'refused');
+  await applyRules(router.path, `delete table inet ${rules.table}\n`);
+});
+
+test('nobody opens connections to the client', async () => {
+  const serving = spawn('nsenter', [
+    `--net=${client.path}`,
+    '--',
+    'busybox',
+    'nc',
+    '-ll',
+    '-p',
+    '7001',
+    '-e',
+    'echo',
+    'hello',
+  ]);
+  try {
+    const fromWorld = `/proc/${world.pid}/ns/net`;
+    await expect.poll(() => reach('198.51.100.2', 7001, fromWorld)).toBe('hello');
+    await applyRules(router.path, rulesetFor({ ...rules, endpoints: [], allowedCIDRs: [] }));
+    expect(await reach('198.51.100.2', 7001, fromWorld)).toBe('nothing');
+    await applyRules(router.path, `delete table inet ${rules.table}\n`);
+  } finally {
+    serving.kill('SIGKILL');
+    await once(serving, 'exit');
+  }
+});
+
+test('rules for a bridge that is not there are refused as a whole', async () => {
+  const elsewhere = rulesetFor({ ...rules, bridge: 'kbnowhere', endpoints: [], allowedCIDRs: [] });
+  await expect(applyRules(router.path, elsewhere)).rejects.toThrow('Interface does not exist');
+  await expect(listTable(router.path, rules.table)).rejects.toThrow('No such file or directory');
+});
+
+/** What a TCP client gets: the server's line, `refused` at once, or `nothing` in 2 s. */
+async function reach(address: string, port: number = worldPort, from: string = client.path): Promise<string> {
+  const question = `busybox nc -w 2 ${address} ${port} </dev/null 2>&1 || true`;
+  const { stdout } = await run('nsenter', [`--net=${from}`, '--', 'sh', '-c', question], { timeout: 10_000 });
+  if (stdout.includes('refused')) return 'refused';
+  return stdout.includes('timed out') ? 'nothing' : stdout.trim();
+}
+
+async function ping(address: string): Promise<boolean> {
+  const { stdout } = await run(
+    'nsenter',
+    [`--net=${client.path}`, '--', 'sh', '-c', `busybox ping -c 1 -W 1 ${address} || true`],
+    { timeout: 10_000 },
+  );
+  return stdout.includes('bytes from');
+}
+
+/** Lives as long as the process that was started in it. */
+async function emptyNamespace() {
+  const holder = spawn(
+    'unshare',
+    ['--net', '--', 'sh', '-c', 'busybox ip link set lo up; echo up; exec cat'],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    },
+  );
+  await once(holder.stdout, 'data');
+  return {
+    pid: holder.pid,
+    path: `/proc/${holder.pid}/ns/net`,
+    async end(): Promise<void> {
+      const exited = once(holder, 'exit');
+      holder.kill('SIGKILL');
+      await exited;
+    },
+  };
+}
