@@ -1,7 +1,7 @@
-import { mkdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openLocalBlobs } from './blobs/index.ts';
+import { claimBlobDirectory, lockDataDirectory, makeDataDirectory } from './data-directory.ts';
 import { migrate, openDatabase } from './database/index.ts';
 import type { TrustProxy } from './env.ts';
 import { executorApi } from './executor-api/index.ts';
@@ -57,15 +57,15 @@ const defaultListen: ListenAddress = { host: '127.0.0.1', port: 3080 };
 
 /**
  * Starts an instance: the one place that knows all rooms and how they fit together. Resolves when it listens.
- * @throws DatabaseStartError, SiteConfigError and errors of the operating system, with everything closed again
+ * @throws SettingsError, DatabaseStartError, SiteConfigError and errors of the operating system, with everything closed again
  */
 export async function composeInstance(options: InstanceOptions): Promise<Instance> {
   const log = options.log ?? createLog(options.logLevel ?? 'info');
-  await mkdir(options.dataDirectory, { recursive: true, mode: 0o700 });
-  const dataDirectory = await realpath(options.dataDirectory);
+  const dataDirectory = await makeDataDirectory(options.dataDirectory);
   // Released in the reverse order: first the server stops, last the database.
   await using resources = new AsyncDisposableStack();
 
+  if (options.databaseURL !== undefined) resources.use(await lockDataDirectory(dataDirectory, log));
   const siteConfig = resources.use(
     await openSiteConfig({ dataDirectory, file: options.siteConfigFile, log }),
   );
@@ -75,7 +75,9 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   await migrate({ database, log });
   await createFirstAdmin({ database, dataDirectory, log });
 
-  const blobs = await openLocalBlobs(join(dataDirectory, 'blobs'));
+  const blobDirectory = join(dataDirectory, 'blobs');
+  const blobs = await openLocalBlobs(blobDirectory);
+  await claimBlobDirectory(database, blobDirectory);
   const metrics = createMetrics(log);
   const queue = resources.use(await createQueue({ database, log, observer: metrics.queueObserver }));
   const logs = resources.use(

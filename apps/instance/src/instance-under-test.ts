@@ -13,6 +13,7 @@ import { hashAccessToken, newAccessToken } from './features/accounts/access-toke
 export interface InstanceUnderTest extends AsyncDisposable {
   instance: Instance;
   database: Database;
+  databaseURL: string;
   directory: string;
   adminToken: string;
   /** Lines of the instance's log, parsed. */
@@ -91,6 +92,7 @@ export async function startInstanceUnderTest(
   return {
     instance,
     database: test.database,
+    databaseURL: test.url,
     directory,
     adminToken,
     logLines,

@@ -240,6 +240,44 @@ describe('starting and stopping', () => {
     }
   });
 
+  test('with a database of its own, the data directory and the database belong together', async () => {
+    const shared = {
+      databaseURL: site.databaseURL,
+      listen: { host: '127.0.0.1', port: 0 },
+      logLevel: 'silent',
+    };
+    await expect(composeInstance({ ...shared, dataDirectory: site.directory })).rejects.toThrow(
+      /KILN_DATA_DIR: another instance is using the data directory/,
+    );
+    const other = await mkdtemp(join(tmpdir(), 'kiln-other-'));
+    try {
+      await expect(composeInstance({ ...shared, dataDirectory: other })).rejects.toThrow(
+        /KILN_DATA_DIR: the database keeps its logs and files in another data directory/,
+      );
+    } finally {
+      await rm(other, { recursive: true, force: true });
+    }
+    expect((await site.call('GET', '/readyz')).status).toBe(200);
+  });
+
+  test('starts again on what it left', async () => {
+    await using other = await startInstanceUnderTest();
+    const job = await other.submit({ steps: [{ image: 'a', run: 'b' }] });
+    await other.instance[Symbol.asyncDispose]();
+    await using again = await composeInstance({
+      dataDirectory: other.directory,
+      databaseURL: other.databaseURL,
+      listen: { host: '127.0.0.1', port: 0 },
+      logLevel: 'silent',
+    });
+    const token = (await readFile(join(other.directory, 'admin-token'), 'utf8')).trim();
+    expect(token).toBe(other.adminToken);
+    const reply = await fetch(`${again.url}/.api/jobs/${job.id}`, {
+      headers: { authorization: `token ${token}` },
+    });
+    expect(await reply.json()).toMatchObject({ id: job.id, state: 'queued' });
+  });
+
   test('an address in use is told, and leaves nothing running', async () => {
     const port = Number(new URL(site.instance.url).port);
     await expect(startInstanceUnderTest({ listen: { host: '127.0.0.1', port } })).rejects.toThrow(

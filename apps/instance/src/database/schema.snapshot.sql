@@ -30,6 +30,13 @@ create table beat (
   constraint beat_only_row_check CHECK (only_row)
 );
 
+create table blob_directory (
+  only_row boolean default true not null,
+  id uuid not null,
+  constraint blob_directory_pkey PRIMARY KEY (only_row),
+  constraint blob_directory_only_row_check CHECK (only_row)
+);
+
 create table executors (
   name text not null,
   queues text[] not null,

@@ -143,6 +143,7 @@ async function startOnce(
     lastLines.push(messageOf(error));
   });
   const lines = child.stderr && createInterface({ input: child.stderr });
+  const lastWords = lines && once(lines, 'close').catch(() => undefined);
   lines?.on('line', (line) => {
     lastLines.push(line);
     if (lastLines.length > 20) lastLines.shift();
@@ -160,7 +161,7 @@ async function startOnce(
     await sleep(20);
   }
   // Its last words may still be on their way.
-  if (lines) await once(lines, 'close', { signal: AbortSignal.timeout(500) }).catch(() => undefined);
+  await Promise.race([lastWords, sleep(500)]);
   return { exitCode: child.exitCode, lastLines };
 }
 
