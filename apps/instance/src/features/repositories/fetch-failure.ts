@@ -32,7 +32,7 @@ export function fetchFailure(name: string, err: unknown, mirrorsDirectory: strin
 }
 
 function hintFor(why: string): string {
-  if (/could not read Username|Authentication failed|403|401/.test(why)) {
+  if (/could not read Username|Authentication failed|\b40[13]\b/.test(why)) {
     return 'The server asks for credentials or does not know the repository. Private repositories are reached by an ssh clone URL.';
   }
   if (/Host key verification failed/.test(why)) {

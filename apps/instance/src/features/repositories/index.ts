@@ -1,6 +1,6 @@
 export type { GitEnvironment } from './git-process.ts';
 export type { GitRequest, GitResponse } from './git-server.ts';
-export { defaultRepositoryLimits, type RepositoryLimits } from './limits.ts';
+export type { RepositoryLimits } from './limits.ts';
 export {
   createRepositories,
   type Repositories,

@@ -1,6 +1,6 @@
 import { ApiError } from '../../api-error.ts';
 
-export const maxRepositoryNameLength = 512;
+const maxRepositoryNameLength = 512;
 
 /**
  * Checks the name of a repository to be registered, such as `github.com/acme/widgets`.
