@@ -158,11 +158,13 @@ export async function killGroup(child: GitChild): Promise<void> {
  */
 export function cleanGitText(text: string): string {
   const lines = text
+    .slice(-maxErrorBytes)
     .split('\n')
     .map((line) => line.slice(line.replace(/\r+$/, '').lastIndexOf('\r') + 1))
     // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these are to be removed
     .map((line) => line.replace(/\x1b\[[0-9;]*[A-Za-z]/g, '').replace(/[\p{C}]/gu, ''))
-    .map((line) => line.replace(/([a-z][a-z0-9+.-]*:\/\/)[^/\s'"]*@/gi, '$1').trimEnd())
+    // The scheme's length is bounded: a long line without an address would take time by the square of its length.
+    .map((line) => line.replace(/([a-z0-9+.-]{1,20}:\/\/)[^/\s'"]*@/gi, '$1').trimEnd())
     .filter((line) => line.trim() !== '');
   return lines.join('\n').slice(-2000);
 }
