@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { isAbsolute, resolve } from 'node:path';
 import { createInstanceClient } from './client/index.ts';
 import type { Settings } from './env/index.ts';
 import { openStateDirectory, type StateDirectory, sweepDeadExecutors } from './janitor/index.ts';
@@ -48,9 +47,7 @@ export function newExecutorName(): string {
 /** Wires one executor together and starts it. */
 export async function startExecutor(options: ExecutorOptions): Promise<Executor> {
   const { settings, runtime, executorName, secrets, log } = options;
-  const dataDirectory = isAbsolute(settings.dataDirectory)
-    ? settings.dataDirectory
-    : resolve(settings.dataDirectory);
+  const { dataDirectory } = settings;
   const limits = {
     numCPUs: settings.jobNumCpus,
     memoryBytes: settings.jobMemoryBytes,

@@ -1,4 +1,5 @@
 import { chooseRuntime } from '../choose-runtime.ts';
+import { trustSystemCertificates } from '../client/index.ts';
 import { readSettings, type Settings, thisHost } from '../env/index.ts';
 import { newExecutorName } from '../executor.ts';
 import {
@@ -23,6 +24,7 @@ export interface Start {
 /** @throws SettingsError */
 export function start({ env, err }: CommandSurroundings): Start {
   const { settings, warnings } = readSettings(env, thisHost(env));
+  if (settings.frontendUrl.protocol === 'https:') trustSystemCertificates();
   const secrets = createSecretRegister();
   secrets.add(new Map([[settings.sharedSecret, 'SECRET_REMOVED']]));
   const log = createProcessLog({

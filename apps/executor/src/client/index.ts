@@ -1,3 +1,4 @@
+export { trustSystemCertificates } from './certificates.ts';
 export { InstanceError, type InstanceErrorKind, isInstanceError } from './errors.ts';
 export {
   createInstanceClient,

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { resolve } from 'node:path';
 import {
   type DockerAuthConfig,
   dockerAuthConfigSchema,
@@ -140,6 +141,9 @@ export const absolutePath: Kind<string> = {
     return value;
   },
 };
+
+/** Resolved against the working directory. */
+export const directory: Kind<string> = { type: 'path', parse: (value) => resolve(value) };
 
 /** An image reference, or the absolute path of a file of one's own. */
 export const image: Kind<string> = {

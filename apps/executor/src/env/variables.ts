@@ -193,7 +193,7 @@ export const variables = {
     section: 'Docker',
     doc: "Kiln's own, every runtime. Private address ranges that jobs may reach; the others and the metadata services of clouds are blocked.",
   }),
-  dataDirectory: defaulted(kinds.text, {
+  dataDirectory: defaulted(kinds.directory, {
     name: 'EXECUTOR_DATA_DIR',
     section: 'This machine',
     default: {
@@ -203,7 +203,7 @@ export const variables = {
     },
     doc: "Kiln's own. What must survive a restart: outcomes not yet delivered, and what to clean up after a crash.",
   }),
-  temporaryDirectory: defaulted(kinds.text, {
+  temporaryDirectory: defaulted(kinds.directory, {
     name: 'TMPDIR',
     section: 'This machine',
     default: { from: ({ temporaryDirectory }) => temporaryDirectory, doc: "the system's" },

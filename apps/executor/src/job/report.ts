@@ -1,5 +1,4 @@
 import type { JobDocument, Usage } from '@kiln/protocol';
-import type { Redactor } from '@kiln/redaction';
 import { isInstanceError, withRetries } from '../client/index.ts';
 import type { JobLog } from '../logs/index.ts';
 import type { JobContext } from './context.ts';
@@ -18,7 +17,6 @@ export async function report(
   end: JobEnd,
   usage: readonly Usage[],
   log: JobLog,
-  redactor: Redactor,
   context: JobContext,
 ): Promise<void> {
   if (end.kind === 'lost') {
@@ -27,7 +25,7 @@ export async function report(
     return;
   }
   if (end.kind === 'release') {
-    const message = redactor.redactText(end.message);
+    const { message } = end;
     if (context.client.offers('release')) {
       await log.close();
       await release(end.reason, message, document.id, context);
@@ -39,10 +37,10 @@ export async function report(
       await log.close();
       return;
     }
-    await reportMark(document, { kind: 'markErrored', message }, usage, log, redactor, context);
+    await reportMark(document, { kind: 'markErrored', message }, usage, log, context);
     return;
   }
-  await reportMark(document, end, usage, log, redactor, context);
+  await reportMark(document, end, usage, log, context);
 }
 
 async function reportMark(
@@ -50,7 +48,6 @@ async function reportMark(
   end: Extract<JobEnd, { kind: 'markComplete' | 'markErrored' | 'markFailed' }>,
   usage: readonly Usage[],
   log: JobLog,
-  redactor: Redactor,
   context: JobContext,
 ): Promise<void> {
   const posted = await context.outbox.post({
@@ -60,7 +57,7 @@ async function reportMark(
     token: document.token,
     executorName: context.executorName,
     kind: end.kind,
-    ...('message' in end ? { errorMessage: redactor.redactText(end.message).slice(0, longestMessage) } : {}),
+    ...('message' in end ? { errorMessage: end.message.slice(0, longestMessage) } : {}),
     usage: [...usage],
   });
   // The rest of the log is not worth the wait when the job is lost or the executor is told to end; a cancel changes nothing now.

@@ -104,6 +104,8 @@ export async function runJob(document: JobDocument, context: JobContext): Promis
     end = endOf(error, stage, signal, limitSeconds, anythingRan);
     context.processLog.debug({ error, job: document.id, end: end.kind }, 'job did not complete');
   }
-  await report(document, end, usage, log, redactor, context);
+  // From here on it is shown to people, here and at the instance.
+  if ('message' in end) end = { ...end, message: redactor.redactText(end.message) };
+  await report(document, end, usage, log, context);
   return end;
 }

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { InstanceError, type JobClient, type LogEntryState, withRetries } from '../client/index.ts';
 import type { OutputBuffer } from './output-buffer.ts';
 
@@ -93,14 +94,20 @@ async function deliverWhole(delivery: Delivery): Promise<void> {
   }
 }
 
-/** Adds the entry; with its whole output in the same call when its command has ended by the time its turn comes. */
+/**
+ * Adds the entry; with its whole output in the same call when its command has ended by the time its turn comes. (Output
+ * in JSON has to be UTF-8: other bytes are appended where the instance takes them so.)
+ */
 async function addEntry(delivery: Delivery): Promise<{ id: number; complete: boolean }> {
   const { client, output, abandoned } = delivery;
   return delivery.inTurn(async () => {
-    const complete = output.ended && output.length <= chunkBytes;
-    const out = complete ? Buffer.from(output.take(chunkBytes)).toString('utf8') : '';
+    const bytes = output.ended && output.length <= chunkBytes ? output.take(chunkBytes) : undefined;
+    const complete = bytes !== undefined && (isUtf8(bytes) || !client.offers('log-append'));
+    if (bytes !== undefined && !complete) output.putBack(bytes);
     const { exitCode: _code, durationMs: _duration, ...begun } = delivery.head();
-    const state = complete ? { ...delivery.head(), out } : { ...begun, out };
+    const state = complete
+      ? { ...delivery.head(), out: Buffer.from(bytes).toString('utf8') }
+      : { ...begun, out: '' };
     const id = await withRetries(() => client.addLogEntry(state, abandoned), outage, abandoned);
     return { id, complete };
   });

@@ -35,7 +35,8 @@ function fakeInstance(behaviour: Behaviour) {
     async appendLog(id, { offset, data, ...ending }) {
       const entry = entries[id - 1];
       if (entry === undefined) throw new InstanceError('gone', 'no such entry');
-      const fault = await behaviour.onAppend?.(++appends, entry);
+      appends++;
+      const fault = await behaviour.onAppend?.(appends, entry);
       if (offset !== entry.bytes.length) return entry.bytes.length;
       entry.bytes = Buffer.concat([entry.bytes, data]);
       Object.assign(entry, ending);
@@ -89,6 +90,23 @@ test.each([true, false])(
     ]);
     expect(entries[0]?.command).toEqual(['run', '--password=[PASS]']);
     expect(entries.every(({ durationMs }) => durationMs !== undefined)).toBe(true);
+  },
+);
+
+test.each([
+  [Buffer.from('fine\n'), Buffer.from('stdout: fine\n'), 0],
+  [Buffer.from([0xff, 0x0a]), Buffer.concat([Buffer.from('stdout: '), Buffer.from([0xff, 0x0a])]), 1],
+])(
+  'a command that has ended at once is one call where its output is text: %o',
+  async (bytes, stored, appends) => {
+    const { client, entries, calls } = fakeInstance({});
+    const log = openLog(client);
+    const entry = log.begin('step', []);
+    void entry.write('stdout', bytes);
+    entry.end(0);
+    await log.close();
+    expect(entries).toMatchObject([{ bytes: stored, exitCode: 0 }]);
+    expect(calls()).toBe(appends);
   },
 );
 

@@ -7,6 +7,8 @@ export interface OutputBuffer {
   room(stop: AbortSignal): Promise<void>;
   /** Takes at most `maxBytes` from the front. */
   take(maxBytes: number): Uint8Array;
+  /** Puts bytes back in front. */
+  putBack(bytes: Uint8Array): void;
   /** Resolves when there is something to take, or when the output has ended. */
   changed(): Promise<void>;
   /** Resolves when the output has ended, when more than `bytes` wait, or when `stop` aborts. */
@@ -68,6 +70,11 @@ export function createOutputBuffer(highWaterBytes: number): OutputBuffer {
       }
       wake();
       return Buffer.concat(taken);
+    },
+    putBack(bytes) {
+      if (bytes.length === 0 || discarded) return;
+      parts.unshift(bytes);
+      length += bytes.length;
     },
     changed: () => until(() => length > 0 || ended),
     filled: (bytes, stop) => until(() => length > bytes || ended, stop),

@@ -19,7 +19,9 @@ export interface CloneOptions {
   signal: AbortSignal;
 }
 
-const mostFetches = 4;
+/** The instance may be away for a while (an upgrade); the job's own time limit still holds. */
+const outageSeconds = 15 * 60;
+const longestWaitSeconds = 30;
 
 /**
  * Clones the job's repository by the sequence and log keys of the reference (section 3.5); nothing if it names none.
@@ -50,7 +52,8 @@ export async function cloneRepository(options: CloneOptions): Promise<void> {
   await git('init', ['init']);
   await git('add-remote', ['remote', 'add', 'origin', proxy.remoteUrl]);
   await git('disable-gc', ['config', '--local', 'gc.auto', '0']);
-  let fetches = 1;
+  const startedAt = performance.now();
+  let waitSeconds = 1;
   await git(
     'fetch',
     [
@@ -64,8 +67,8 @@ export async function cloneRepository(options: CloneOptions): Promise<void> {
       commit,
     ],
     async (entry) => {
-      if (!proxy.takeTrouble() || fetches === mostFetches) return false;
-      const waitSeconds = 2 ** fetches++;
+      if (!proxy.takeTrouble() || performance.now() - startedAt > outageSeconds * 1000) return false;
+      waitSeconds = Math.min(longestWaitSeconds, waitSeconds * 2);
       entry.note(`the instance could not be reached; trying again in ${waitSeconds} s`);
       await sleep(waitSeconds * 1000, undefined, { signal });
       return true;

@@ -5,6 +5,9 @@ import type { JobLog } from '../logs/index.ts';
 import { createFileInside } from './inside.ts';
 import { renderScript, scriptPath } from './step-script.ts';
 
+/** The instance may be away for a while (an upgrade); the job's own time limit still holds. */
+const outage = { forSeconds: 15 * 60, maxDelaySeconds: 5 };
+
 export interface JobFilesOptions {
   document: JobDocument;
   workspaceDirectory: string;
@@ -56,7 +59,7 @@ async function writeJobFile(options: JobFilesOptions, path: string, file: JobFil
       await handle.writeFile(source, { signal });
       await finish(handle, file);
     },
-    { forSeconds: 60, maxDelaySeconds: 5 },
+    outage,
     signal,
   );
 }
