@@ -25,8 +25,8 @@ export interface ExecutorApiOptions {
 }
 
 export interface ExecutorApiContext extends ExecutorApiOptions {
-  /** Aborts when the server begins to close: held requests are answered then. */
-  closing: AbortSignal;
+  /** Of requests in progress; aborted when the server begins to close, so that held ones are answered. */
+  held: Set<AbortController>;
 }
 
 /** The queue of a route; the same reply as for any path that does not exist when there is none of this name. */
@@ -40,12 +40,19 @@ export function pageNotFound(): Refused {
   return refusedText(404, '404 page not found');
 }
 
-/** Aborts when the connection closes before the reply is through, and when the server closes. */
-export function connectionSignal(reply: FastifyReply, closing: AbortSignal): AbortSignal {
-  const gone = new AbortController();
-  reply.raw.once('close', () => gone.abort());
-  if (reply.raw.destroyed) gone.abort();
-  return AbortSignal.any([gone.signal, closing]);
+/**
+ * A controller that aborts when the connection closes and when the server does; the request may abort it itself too.
+ * (Not `AbortSignal.any`: what it makes of a signal that never aborts is hard to get rid of, thousands of times a second.)
+ */
+export function connectionController(reply: FastifyReply, held: Set<AbortController>): AbortController {
+  const over = new AbortController();
+  held.add(over);
+  reply.raw.once('close', () => {
+    held.delete(over);
+    over.abort();
+  });
+  if (reply.raw.destroyed) over.abort();
+  return over;
 }
 
 const maxExecutorNameCharacters = 255;

@@ -13,7 +13,7 @@ import {
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ClaimedJob, DequeueRequest, DocumentReader } from '../queue/index.ts';
 import { requireSharedSecret } from './auth.ts';
-import { checkExecutorName, connectionSignal, type ExecutorApiContext, queueOf } from './context.ts';
+import { checkExecutorName, connectionController, type ExecutorApiContext, queueOf } from './context.ts';
 import { createDocuments, type Documents, type DocumentTarget, renderFor } from './documents.ts';
 import { announceExtensions } from './extensions.ts';
 import { refusedJson } from './replies.ts';
@@ -50,9 +50,8 @@ async function dequeue(
 
   const { executors } = context;
   const extensions = parseExtensions(body.extensions);
-  const gone = connectionSignal(reply, context.closing);
-  const drained = new AbortController();
-  using _draining = executors.watchDraining(body.executorName, () => drained.abort());
+  const over = connectionController(reply, context.held);
+  using _draining = executors.watchDraining(body.executorName, () => over.abort());
   if (executors.isDraining(body.executorName)) return reply.code(204).send();
 
   const started = performance.now();
@@ -63,7 +62,7 @@ async function dequeue(
     limits: extensions.has('limits'),
     confirm: extensions.has('confirm'),
     isolation: await executors.isolationOf(body.executorName),
-    signal: AbortSignal.any([gone, drained.signal]),
+    signal: over.signal,
   };
   for (let problems = 0; problems < maxProblems && !waiting.signal.aborted; problems++) {
     const waitedSeconds = (performance.now() - started) / 1000;

@@ -23,10 +23,11 @@ export function executorApi(server: HttpServer, options: ExecutorApiOptions): vo
 
 function plugin(options: ExecutorApiOptions): FastifyPluginAsync {
   return async (app) => {
-    const closing = new AbortController();
-    const context: ExecutorApiContext = { ...options, closing: closing.signal };
+    const context: ExecutorApiContext = { ...options, held: new Set() };
     // Held dequeues and heartbeats would otherwise hold up the end of the server.
-    app.addHook('preClose', async () => closing.abort());
+    app.addHook('preClose', async () => {
+      for (const request of context.held) request.abort();
+    });
 
     // Bodies are read by the routes themselves, after authentication: as streams, whatever their type, gzip or not.
     app.removeAllContentTypeParsers();

@@ -1,12 +1,12 @@
 import type { FastifyInstance } from 'fastify';
 import { requireJobAuth } from './auth.ts';
-import { connectionSignal, type ExecutorApiContext, noteSignOfLife, pageNotFound } from './context.ts';
+import { connectionController, type ExecutorApiContext, noteSignOfLife, pageNotFound } from './context.ts';
 
 const gitPath = /^(.+)\/(info\/refs|git-upload-pack)$/;
 
 /** Routes 11 and 12: repositories by git's smart HTTP, each only for the jobs that clone it. */
 export function gitRoutes(app: FastifyInstance, context: ExecutorApiContext): void {
-  const { queue, repositories, siteConfig, closing } = context;
+  const { queue, repositories, siteConfig, held } = context;
   app.route<{ Params: { '*': string } }>({
     method: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'],
     url: '/git/*',
@@ -29,7 +29,7 @@ export function gitRoutes(app: FastifyInstance, context: ExecutorApiContext): vo
         query: request.url.split(/\?(.*)/s)[1] ?? '',
         headers: request.headers,
         body: request.raw,
-        signal: connectionSignal(reply, closing),
+        signal: connectionController(reply, held).signal,
       });
       return reply.code(response.status).headers(response.headers).send(response.body);
     },

@@ -9,7 +9,7 @@ import {
 } from '@kiln/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { requireSharedSecret } from './auth.ts';
-import { checkExecutorName, connectionSignal, type ExecutorApiContext, queueOf } from './context.ts';
+import { checkExecutorName, connectionController, type ExecutorApiContext, queueOf } from './context.ts';
 import { announceExtensions } from './extensions.ts';
 import { refusedJson, sendJson } from './replies.ts';
 import { mediumBody, readJson } from './request-body.ts';
@@ -54,14 +54,13 @@ async function heartbeat(
   const { executors, queue } = context;
   const extensions = parseExtensions(body.extensions);
   const name = body.executorName;
-  const changed = new AbortController();
-  using _draining = executors.watchDraining(name, () => changed.abort());
-  if (executors.isDraining(name) !== toldToDrain.has(name)) changed.abort();
+  const over = connectionController(reply, context.held);
+  const { signal } = over;
+  using _draining = executors.watchDraining(name, () => over.abort());
   const waitSeconds =
-    extensions.has('cancel-push') && !changed.signal.aborted
+    extensions.has('cancel-push') && executors.isDraining(name) === toldToDrain.has(name)
       ? Math.min(body.waitSeconds ?? 0, maxHeartbeatWaitSeconds)
       : 0;
-  const signal = AbortSignal.any([connectionSignal(reply, context.closing), changed.signal]);
   if (body.prometheusMetrics !== '') executors.metrics.record(name, body.prometheusMetrics);
   const [, answer] = await Promise.all([
     register(context, body, single),

@@ -1,10 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import { pipeline, Readable } from 'node:stream';
-import { createGunzip } from 'node:zlib';
+import { promisify } from 'node:util';
+import { createGunzip, gunzip as gunzipWithCallback, type ZlibOptions } from 'node:zlib';
 import type { z } from 'zod';
 import { JsonSplitter, MalformedJson, RestTooLarge, type StringSink } from './json-splitter.ts';
 import { bodyTooLarge, Refused, refusedText, unreadableBody } from './replies.ts';
 import { Spool } from './spool.ts';
+
+const unzip = promisify(gunzipWithCallback) as (body: Buffer, options: ZlibOptions) => Promise<Buffer>;
 
 /** A body that makes no progress for so long is given up, so that stuck clients hold no resources. */
 const idleMs = 60_000;
@@ -37,9 +40,10 @@ export async function readJson<Schema extends z.ZodType>(
   schema: Schema,
   limit: BodyLimit,
 ): Promise<z.output<Schema>> {
-  const splitter = new JsonSplitter({ sink: nowhere, maxRestBytes: limit.bytes });
   try {
-    for await (const chunk of bodyChunks(request, limit)) splitter.push(chunk);
+    const body = await unpack(request, await collect(request, limit), limit);
+    const splitter = new JsonSplitter({ sink: nowhere, maxRestBytes: limit.bytes });
+    splitter.push(body);
     return decode(splitter.end(), schema);
   } catch (error) {
     throw asRefusal(error, limit);
@@ -99,15 +103,54 @@ function withoutNul(value: unknown): unknown {
   return Object.fromEntries(entries.map(([key, item]) => [key.replaceAll('\0', '\ufffd'), withoutNul(item)]));
 }
 
-async function* bodyChunks(request: IncomingMessage, limit: BodyLimit): AsyncGenerator<Buffer> {
+/** The whole body as it arrived. By events, because most requests are small and there are thousands a second. */
+function collect(request: IncomingMessage, limit: BodyLimit): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const idle = setTimeout(() => settle(stalled()), idleMs);
+    function onData(chunk: Buffer): void {
+      idle.refresh();
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes > limit.bytes) settle(bodyTooLarge(limit.text));
+    }
+    function onEnd(): void {
+      settle(undefined);
+    }
+    function onClose(): void {
+      settle(unreadableBody('the body ended early'));
+    }
+    function settle(error: Error | undefined): void {
+      clearTimeout(idle);
+      // What is left of a refused body flows on to nowhere, so that the reply can go out on this connection.
+      request.off('data', onData).off('end', onEnd).off('error', settle).off('close', onClose);
+      if (error) reject(error);
+      else resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
+    }
+    request.on('data', onData).on('end', onEnd).on('error', settle).on('close', onClose);
+  });
+}
+
+async function unpack(request: IncomingMessage, body: Buffer, limit: BodyLimit): Promise<Buffer> {
+  if (!isGzip(request)) return body;
+  return unzip(body, { maxOutputLength: limit.bytes });
+}
+
+/** @throws Refused with 415 for any other encoding */
+function isGzip(request: IncomingMessage): boolean {
   const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? '';
+  if (encoding === 'gzip' || encoding === 'x-gzip') return true;
+  if (encoding === '' || encoding === 'identity') return false;
+  throw refusedText(415, `Content-Encoding ${JSON.stringify(encoding)} is not supported: use gzip or none`);
+}
+
+/** The body piece by piece, for those that are too large to hold. */
+async function* bodyChunks(request: IncomingMessage, limit: BodyLimit): AsyncGenerator<Buffer> {
   const raw = limited(watched(request), limit);
-  if (encoding === '' || encoding === 'identity') {
+  if (!isGzip(request)) {
     yield* raw;
     return;
-  }
-  if (encoding !== 'gzip' && encoding !== 'x-gzip') {
-    throw refusedText(415, `Content-Encoding ${JSON.stringify(encoding)} is not supported: use gzip or none`);
   }
   const gunzip = createGunzip();
   // Errors of the source end up in gunzip, and those of gunzip where it is read.
@@ -146,10 +189,7 @@ async function* watched(request: IncomingMessage): AsyncGenerator<Buffer> {
 
 async function withIdleLimit<Value>(next: Promise<Value>): Promise<Value> {
   const { promise, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => reject(refusedText(408, `No more of the request body arrived within ${idleMs / 1000} seconds`)),
-    idleMs,
-  );
+  const timer = setTimeout(() => reject(stalled()), idleMs);
   try {
     return await Promise.race([next, promise]);
   } finally {
@@ -159,11 +199,16 @@ async function withIdleLimit<Value>(next: Promise<Value>): Promise<Value> {
   }
 }
 
+function stalled(): Refused {
+  return refusedText(408, `No more of the request body arrived within ${idleMs / 1000} seconds`);
+}
+
 function asRefusal(error: unknown, limit: BodyLimit): unknown {
   if (error instanceof Refused) return error;
   if (error instanceof RestTooLarge) return bodyTooLarge(limit.text);
   if (error instanceof MalformedJson) return unreadableBody(error.message);
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  if (code === 'ERR_BUFFER_TOO_LARGE') return bodyTooLarge(limit.text);
   if (code.startsWith('Z_')) return unreadableBody(`malformed gzip body (${code})`);
   if (code === 'ECONNRESET' || code === 'ERR_STREAM_PREMATURE_CLOSE') {
     return unreadableBody('the body ended early');
