@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { ApiError } from './api-error.ts';
 import { openLocalBlobs } from './blobs/index.ts';
 import { claimBlobDirectory, lockDataDirectory, makeDataDirectory } from './data-directory.ts';
 import { migrate, openDatabase } from './database/index.ts';
@@ -124,7 +125,9 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   server.addHook('onResponse', metrics.onResponse);
   resources.defer(() => closeServer(server, options.shutdownSeconds ?? 20, log));
   // After the server stopped taking requests: followed logs end, and held requests are answered.
-  server.addHook('preClose', async () => shutdown.abort());
+  server.addHook('preClose', async () =>
+    shutdown.abort(new ApiError(503, 'stopping', 'The instance is stopping', 'Try again in a few seconds.')),
+  );
   // Closing ends the connections that are idle then; those that answer a last request would wait for their clients.
   server.addHook('onResponse', async () => {
     if (shutdown.signal.aborted) setImmediate(() => server.server.closeIdleConnections());

@@ -5,6 +5,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { composeInstance } from './compose.ts';
 import { addUser, type InstanceUnderTest, startInstanceUnderTest, until } from './instance-under-test.ts';
@@ -119,6 +120,55 @@ describe('metrics', () => {
   });
 });
 
+describe('a database that is away', () => {
+  test('makes the instance not ready and its answers 503, until it is back', async () => {
+    await using other = await startInstanceUnderTest();
+    // The host is a directory, given as a parameter.
+    const { pathname, searchParams, username } = new URL(other.databaseURL.replace('@/', '@socket/'));
+    const name = pathname.slice(1);
+    const administer = new pg.Client({
+      host: searchParams.get('host') ?? '',
+      port: Number(searchParams.get('port')),
+      user: username,
+      database: 'postgres',
+    });
+    await administer.connect();
+    try {
+      await administer.query(`alter database ${name} with allow_connections false`);
+      await administer.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [
+        name,
+      ]);
+      const ready = await until(async () => {
+        const reply = await other.call('GET', '/readyz');
+        return reply.status === 503 && reply;
+      });
+      expect(ready.json).toEqual({ status: 'not ready', reason: expect.stringContaining('database') });
+      expect((await other.call('GET', '/healthz')).status).toBe(200);
+      const refused = await other.call('GET', '/.api/jobs');
+      expect(refused).toMatchObject({ status: 503, json: { error: { code: 'unavailable' } } });
+      expect(refused.headers.get('retry-after')).toBe('1');
+    } finally {
+      await administer.query(`alter database ${name} with allow_connections true`);
+      await administer.end();
+    }
+    await until(async () => (await other.call('GET', '/readyz')).status === 200);
+    expect((await other.call('GET', '/.api/jobs')).status).toBe(200);
+  });
+});
+
+describe('a trusted proxy', () => {
+  test('says where a request comes from, nobody else', async () => {
+    const peerOf = async (on: InstanceUnderTest) => {
+      await on.call('GET', '/healthz', { headers: { 'x-forwarded-for': '203.0.113.9' } });
+      return until(async () => on.logLines.find((line) => line['path'] === '/healthz')?.['peer']);
+    };
+    await using trusting = await startInstanceUnderTest({ trustProxy: 1 });
+    expect(await peerOf(trusting)).toBe('203.0.113.9');
+    await using other = await startInstanceUnderTest({ trustProxy: ['10.0.0.0/8'] });
+    expect(await peerOf(other)).toBe('127.0.0.1');
+  });
+});
+
 describe('access tokens', () => {
   test.each<[string, Record<string, string>, number]>([
     ['token X', { authorization: 'token {}' }, 200],
@@ -220,10 +270,12 @@ describe('starting and stopping', () => {
     await expect(other.call('GET', '/healthz')).rejects.toThrow();
   });
 
-  test('a second instance on the same data directory is refused, and told why', async () => {
+  test('a second instance on the same data directory is refused, and told why', {
+    timeout: 120_000,
+  }, async () => {
     const directory = await mkdtemp(join(tmpdir(), 'kiln-embedded-'));
     const options = { dataDirectory: directory, listen: { host: '127.0.0.1', port: 0 }, logLevel: 'silent' };
-    // Another process: the holder's own process is not known to be another instance.
+    // The embedded database this time. Another process: the holder's own process is not known to be another instance.
     const program = `const { startInstance } = await import(${JSON.stringify(import.meta.resolve('./index.ts'))});
       await startInstance(${JSON.stringify(options)}).catch((error) => process.stdout.write(error.message));`;
     try {

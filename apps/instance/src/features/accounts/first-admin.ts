@@ -4,8 +4,6 @@ import type { Logger } from 'pino';
 import type { Database } from '../../database/index.ts';
 import { hashAccessToken, newAccessToken } from './access-tokens.ts';
 
-export const adminTokenFileName = 'admin-token';
-
 /**
  * Makes the first site admin, `admin`, unless the database has a user already, and writes its access token to
  * `DIR/admin-token` (0600). Safe with several instance processes starting on one database: one of them makes it.
@@ -19,7 +17,7 @@ export async function createFirstAdmin({
   dataDirectory: string;
   log: Logger;
 }): Promise<void> {
-  const path = join(dataDirectory, adminTokenFileName);
+  const path = join(dataDirectory, 'admin-token');
   const token = newAccessToken();
   const created = await database.transaction(async (transaction) => {
     await transaction.query('lock table users in exclusive mode');

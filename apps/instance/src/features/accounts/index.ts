@@ -1,3 +1,3 @@
 export { type Accounts, createAccounts, type Namespace } from './accounts.ts';
-export { adminTokenFileName, createFirstAdmin } from './first-admin.ts';
+export { createFirstAdmin } from './first-admin.ts';
 export { type Principal, principalOf } from './principal.ts';

@@ -108,10 +108,12 @@ export function jobLogRoutes(
   );
 }
 
-/** Aborts when the client is gone or the instance stops. */
+/** Aborts when the client is gone or the instance stops, with the error that answers what waits for it. */
 export function connectionSignal(reply: FastifyReply, shutdown: AbortSignal): AbortSignal {
   const gone = new AbortController();
-  reply.raw.once('close', () => gone.abort());
+  const abort = () => gone.abort(new ApiError(400, 'client_gone', 'The client closed the connection'));
+  reply.raw.once('close', abort);
+  if (reply.raw.destroyed) abort();
   return AbortSignal.any([gone.signal, shutdown]);
 }
 

@@ -16,7 +16,7 @@ import { connectionSignal, jobLogRoutes } from './log-routes.ts';
 const defaultPage = 50;
 const maxPage = 200;
 
-export const jobIdParams = z.object({ id: z.coerce.number().int().positive() });
+const jobIdParams = z.object({ id: z.coerce.number().int().positive() });
 
 const listQuery = z.object({
   state: jobStateSchema.optional(),

@@ -2,7 +2,7 @@ import { parseByteSize } from '@kiln/protocol';
 import { z } from 'zod';
 
 /** What stands in place of a secret wherever the configuration is shown. Never a secret itself. */
-export const redactedWord = 'REDACTED';
+const redactedWord = 'REDACTED';
 
 const sharedSecret = z
   .string()
