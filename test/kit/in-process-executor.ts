@@ -21,6 +21,8 @@ export interface TestExecutorOptions {
   sharedSecret: string;
   env?: Readonly<Record<string, string>>;
   runtime?: Runtime;
+  /** `PATH` of commands on this machine; by default that of the test process. */
+  path?: string;
   /** Kept when disposed; by default a fresh one, removed then. */
   directory?: string;
 }
@@ -60,7 +62,7 @@ export async function startTestExecutor(options: TestExecutorOptions): Promise<T
     settings,
     runtime: options.runtime ?? createHostRuntime(),
     executorName: name,
-    env: { PATH: process.env['PATH'] ?? '', HOME: '/nonexistent' },
+    env: { PATH: options.path ?? process.env['PATH'] ?? '', HOME: '/nonexistent' },
     secrets,
     log: createProcessLog({
       level: 'dbug',

@@ -268,3 +268,64 @@ test('output past the limit of the log is dropped with a mark, and the job goes 
     /\[kiln\] the log of this job is full: the rest of this output is not kept\n$/,
   );
 });
+
+test('a job that comes again while it still runs is begun anew, and only the new run reports', async () => {
+  await using instance = await startPlainInstance();
+  const runtime = createHostRuntime();
+  await using executor = await startTestExecutor({
+    ...instance,
+    runtime,
+    env: { EXECUTOR_MAXIMUM_NUM_JOBS: '2' },
+  });
+  const once = 'test -e "$MARK" && exit 0; touch "$MARK"; echo begun; sleep 300';
+  const mark = join(executor.directory, 'mark');
+  const job = instance.enqueue({ dockerSteps: [step([once], { env: [`MARK=${mark}`] })] });
+  await until(() => outputOf(job, 'step.docker.0').includes('stdout: begun'));
+  job.state = 'queued';
+  await instance.ended(job);
+  expect(job.state).toBe('completed');
+  expect(instance.requests.filter(({ path }) => path.includes('/mark'))).toHaveLength(1);
+  await until(() => runtime.open === 0);
+});
+
+test('no job is taken while the disk has less than its reserve', async () => {
+  await using instance = await startPlainInstance();
+  await using executor = await startTestExecutor({ ...instance, env: { EXECUTOR_MIN_FREE_DISK: '7P' } });
+  instance.enqueue({ dockerSteps: [step(['true'])] });
+  await until(() => executor.log.some((line) => line.includes('free disk is below EXECUTOR_MIN_FREE_DISK')));
+  expect(instance.requests.filter(({ path }) => path.endsWith('/dequeue'))).toEqual([]);
+});
+
+test('after its active time an executor finishes what runs and ends', async () => {
+  await using instance = await startPlainInstance();
+  await using executor = await startTestExecutor({ ...instance, env: { EXECUTOR_MAX_ACTIVE_TIME: '1s' } });
+  const job = instance.enqueue({ dockerSteps: [step(['sleep 1.5'])] });
+  const { because } = await executor.executor.ended;
+  expect(because).toBe('worked for 1s (EXECUTOR_MAX_ACTIVE_TIME)');
+  expect(job.state).toBe('completed');
+});
+
+test('src steps run on this machine where that is allowed, with their own environment and credentials', async () => {
+  await using instance = await startPlainInstance();
+  const bin = await mkdtemp(join(tmpdir(), 'kiln-test-bin-'));
+  const script =
+    '#!/bin/sh\necho "$@" in "$(basename "$PWD")" with "$FOO"\ncat "$DOCKER_CONFIG/config.json"\n';
+  await writeFile(join(bin, 'src'), script, { mode: 0o755 });
+  await using _executor = await startTestExecutor({
+    ...instance,
+    path: `${bin}:${process.env['PATH'] ?? ''}`,
+    env: { EXECUTOR_ALLOW_HOST_SRC: 'true' },
+  });
+  const auth = Buffer.from('user:a long password').toString('base64');
+  const job = instance.enqueue({
+    files: { 'input.json': { content: Buffer.from('{}') } },
+    cliSteps: [{ key: 'batch-exec', command: ['batch', 'exec'], dir: 'sub', env: ['FOO=bar'] }],
+    dockerAuthConfig: { auths: { 'registry.example.com': { auth } } },
+  });
+  await instance.ended(job);
+  expect(job.failureMessage).toBeUndefined();
+  expect(outputOf(job, 'step.src.batch-exec')).toBe(
+    'stdout: batch exec in sub with bar\nstdout: {"auths":{"registry.example.com":{"auth":"CREDENTIALS_REMOVED"}}}\n',
+  );
+  await rm(bin, { recursive: true, force: true });
+});

@@ -18,10 +18,12 @@ export async function runExecutor(
   await using runtime = chosen;
   for (const warning of warnings) log.warn({ warning }, 'settings');
   const checks = await checkMachine(settings, runtime, env);
-  const wrong = checks.filter(({ state }) => state === 'error' || (options.verify && state === 'warning'));
-  for (const { name, message, fix } of wrong)
-    err(`${name}: ${message}${fix === '' ? '' : `\n  -> ${fix}`}\n`);
-  if (wrong.some(({ state }) => state === 'error')) return 1;
+  for (const { name, state, message, fix } of checks) {
+    if (state === 'error' || (state === 'warning' && options.verify))
+      err(`${name}: ${message}${fix === '' ? '' : `\n  -> ${fix}`}\n`);
+    else if (state === 'warning') log.warn({ check: name, fix }, message);
+  }
+  if (checks.some(({ state }) => state === 'error')) return 1;
 
   const executor = await startExecutor({
     settings,

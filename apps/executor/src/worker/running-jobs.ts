@@ -57,8 +57,11 @@ export function createRunningJobs(mode: 'single' | 'multi'): RunningJobs {
       const verdicts: JobVerdict[] = [];
       for (const job of asked) {
         const key = heldJobId(job, mode);
-        const entry = [...running].find((other) => other.key === key && other.attempt === job.attempt);
-        if (entry === undefined || entry.controller.signal.aborted) continue;
+        // An older run of the same id that is still being torn down has had its verdict.
+        const entry = [...running].find(
+          (other) => other.key === key && other.attempt === job.attempt && !other.controller.signal.aborted,
+        );
+        if (entry === undefined) continue;
         const kind = !verdict.known.has(key) ? 'lost' : verdict.cancel.has(key) ? 'cancel' : undefined;
         if (kind === undefined) continue;
         verdicts.push({ job, kind });
