@@ -1,8 +1,11 @@
 -- Delayed jobs whose time has come enter their lane, $1 at most.
-with job as materialized (
-  select id, queue, tenant, needs_limits from jobs
-  where state = 'queued' and not in_lane and available_at <= kiln_now()
-  order by id limit $1 for no key update skip locked
+with candidate as materialized (
+  select id from jobs where state = 'queued' and not in_lane and available_at <= kiln_now()
+  order by available_at limit $1
+), job as materialized (
+  select id, queue, tenant, needs_limits from jobs join candidate using (id)
+  where state = 'queued' and not in_lane
+  order by id for no key update of jobs skip locked
 ), changed as (
   update jobs set in_lane = true, available_at = null from job where jobs.id = job.id
 ), lane as materialized (

@@ -2,7 +2,14 @@
 -- allowed) wait at the head of their lane; what can no longer go on ends. $3 seconds after a cancellation that its
 -- executor does not obey, the job ends without it. $4 message of a job lost too often, $5 of one out of time,
 -- $6 how many at most.
-with job as materialized (
+with candidate as materialized (
+  -- In the order of the small index of running jobs; in the order of ids the planner would read the whole history.
+  select id from jobs
+  where state = 'processing' and not in_lane
+    and (lease_expires_at <= kiln_now() or confirm_by <= kiln_now()
+      or cancel_requested_at <= kiln_now() - make_interval(secs => $3))
+  order by executor_name limit $6
+), job as materialized (
   select id, queue, tenant, needs_limits,
     case
       when cancel_reason = 'user' then 'canceled'
@@ -11,11 +18,12 @@ with job as materialized (
       else 'processing'
     end as next_state,
     coalesce(cancel_reason, 'lost') as reason
-  from jobs
+  from jobs join candidate using (id)
+  -- Once more, on the row as it is when it is locked.
   where state = 'processing' and not in_lane
     and (lease_expires_at <= kiln_now() or confirm_by <= kiln_now()
       or cancel_requested_at <= kiln_now() - make_interval(secs => $3))
-  order by id limit $6 for no key update skip locked
+  order by id for no key update of jobs skip locked
 ), changed as (
   update jobs set
     state = job.next_state, in_lane = job.next_state = 'processing', returned = job.next_state = 'processing',

@@ -1,0 +1,65 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startTestDatabase, type TestDatabase } from '../../../../test/kit/database.ts';
+import { loadStatements } from '../database/index.ts';
+import { sweepStatements } from './sweep.ts';
+
+const hotStatements = [
+  'enqueue',
+  'claim',
+  'touch',
+  'take_back',
+  'mark',
+  'give_back',
+  'cancel',
+  'retry',
+] as const;
+
+describe('hot statements', () => {
+  let test: TestDatabase;
+  beforeAll(async () => {
+    test = await startTestDatabase();
+    await fill(test);
+  });
+  afterAll(() => test[Symbol.asyncDispose]());
+
+  const statements = loadStatements(import.meta.url, './sql/', [...hotStatements, ...sweepStatements]);
+
+  // Prepared statements come to a plan for any parameters; it must not depend on how many jobs there are.
+  it.each([...hotStatements, ...sweepStatements])(
+    '%s does not read the jobs one after another',
+    async (name) => {
+      const plan = await test.database.query<{ 'QUERY PLAN': string }>(
+        `explain (generic_plan, costs off) ${statements[name].text}`,
+      );
+      const text = plan.map((row) => row['QUERY PLAN']).join('\n');
+      expect(text).not.toMatch(/Seq Scan on (jobs|past_attempts)/);
+      expect(text).not.toMatch(
+        /Index (Only )?Scan using jobs_(pkey|tenant) on jobs\b(?![^\n]*\n\s+Index Cond)/,
+      );
+      if (name === 'claim') expect(text).not.toMatch(/Seq Scan on lanes/);
+    },
+  );
+});
+
+/** 60,000 ended jobs, 10,000 waiting, 500 running, 3000 lanes. */
+async function fill({ database }: TestDatabase): Promise<void> {
+  await database.query(`
+    insert into jobs (queue, tenant, producer, state, in_lane, priority, needs_limits, timeout_seconds, attempt,
+      executor_name, lease_expires_at, finished_at, failure_kind)
+    select 'jobs', i % 3000, 'jobs', state, state = 'queued', 0, i % 10 = 0, 60, 1, 'executor-' || i % 100,
+      case when state = 'processing' then now() + interval '20 s' end,
+      case when state in ('completed', 'failed') then now() end, case when state = 'failed' then 'errored' end
+    from (
+      select i, case when i > 60500 then 'queued' when i > 60000 then 'processing' when i % 20 = 0 then 'failed'
+        else 'completed' end as state
+      from generate_series(1, 70500) i
+    ) job`);
+  await database.query(`
+    insert into lanes (queue, tenant, served, waiting, waiting_plain)
+    select queue, tenant, tenant, count(*), count(*) filter (where not needs_limits)
+    from jobs where in_lane group by queue, tenant`);
+  await database.query(`
+    insert into past_attempts (job_id, attempt, ended_at, ended)
+    select id, past, now(), 'lost' from jobs, generate_series(1, 3) past where id % 10 = 0`);
+  await database.query('vacuum analyze');
+}
