@@ -78,6 +78,8 @@ with lane as materialized (
     from picked group by tenant
   ) taken, turns
   where lanes.queue = $1 and lanes.tenant = taken.tenant
+    -- Says the same again, so that lanes are found by their key: without it the plan for any $2 reads all of them.
+    and lanes.tenant = any (array(select tenant from picked))
 )
 select claimed.id, attempt, producer, timeout_seconds as "timeoutSeconds", claimed.turn,
   extract(epoch from kiln_now() - queued_at)::float8 as "queuedSeconds"
