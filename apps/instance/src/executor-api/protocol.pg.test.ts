@@ -195,6 +195,14 @@ describe('the executor protocol', () => {
       expect((await post('jobs/dequeue', { executorName: 'drained' })).status).toBe(204);
       await api.executors.setDraining('drained', false);
       expect((await post('jobs/dequeue', { executorName: 'drained' })).status).toBe(200);
+
+      const asked = { executorName: 'drained', extensions: ['long-poll'], waitSeconds: 30 };
+      const started = performance.now();
+      const held = post('jobs/dequeue', asked);
+      await post('jobs/heartbeat', { version: 'V2', executorName: 'drained' });
+      await api.executors.setDraining('drained', true);
+      expect((await held).status).toBe(204);
+      expect(performance.now() - started).toBeLessThan(10_000);
     });
 
     it('remembers how the executor isolates the job', async () => {

@@ -6,26 +6,38 @@ import { type LogStore, readEntries, readStored } from './read.ts';
 const minArchiveBytes = 64 * 1024;
 
 /**
- * Moves the output of a job's ended attempts from rows into one blob; the entries' rows are its index. Safe at any
- * time and in several instances at once: when the log changes meanwhile, the blob is thrown away and the rows stay.
- * @returns whether there was anything to move
+ * Of jobs that have ended, those whose log is worth archiving. The others are settled here, in one statement: most
+ * jobs log little, and thousands of them may end in a second.
+ */
+export async function largeLogs({ database }: LogStore, jobIds: readonly number[]): Promise<number[]> {
+  const rows = await database.query<{ jobId: number }>(
+    {
+      name: 'log_settle_small',
+      text: `with log as materialized (
+          select job_id, written_at, coalesce((
+            select sum(bytes) from log_entries e where e.job_id = l.job_id and archived_bytes = 0
+          ), 0) as bytes
+          from job_logs l where job_id = any($1) and not settled
+        ), small as (
+          update job_logs l set settled = true
+          from log where l.job_id = log.job_id and l.written_at = log.written_at and log.bytes < ${minArchiveBytes}
+        )
+        select job_id as "jobId" from log where bytes >= ${minArchiveBytes} order by job_id`,
+    },
+    [[...jobIds]],
+  );
+  return rows.map(({ jobId }) => jobId);
+}
+
+/**
+ * Moves the output of a job from rows into one blob; the entries' rows are its index. Safe at any time and in several
+ * instances at once: when the log changes meanwhile, the blob is thrown away and the rows stay.
+ * @returns whether it was moved
  */
 export async function archiveLog(store: LogStore, jobId: number): Promise<boolean> {
   const { database, blobs } = store;
-  const [log] = await database.query<{ writtenAt: string }>(
-    'select written_at::text as "writtenAt" from job_logs where job_id = $1',
-    [jobId],
-  );
-  if (!log) return false;
   const rows = (await readEntries(database, jobId)).filter((row) => row.archivedBytes === 0 && row.bytes > 0);
-  const bytes = rows.reduce((sum, row) => sum + row.bytes, 0);
-  if (bytes < minArchiveBytes) {
-    await database.query(
-      'update job_logs set settled = true where job_id = $1 and not settled and written_at = $2::timestamptz',
-      [jobId, log.writtenAt],
-    );
-    return false;
-  }
+  if (rows.length === 0) return false;
   const key = blobKey(jobId);
   // First, so that a blob is known whatever happens to this process while it writes.
   await database.query('insert into log_blobs (blob_key, job_id) values ($1, $2)', [key, jobId]);

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { archiveLog, deleteForgottenBlobs, idleLogs, LogChanged } from './archive.ts';
+import { archiveLog, deleteForgottenBlobs, idleLogs, LogChanged, largeLogs } from './archive.ts';
 import type { LogStore } from './read.ts';
 
 /** Archives logs in the background, one at a time. */
@@ -14,6 +14,8 @@ const settleMs = 2000;
 /** Beyond this, jobs are left to the sweep. */
 const maxWaiting = 10_000;
 const sweepBatch = 100;
+/** Ended jobs that are looked at by one statement. */
+const batchSize = 500;
 
 export function startArchiver(store: LogStore, log: Logger): Archiver {
   const waiting = new Set<number>();
@@ -41,16 +43,26 @@ export function startArchiver(store: LogStore, log: Logger): Archiver {
     } catch (err) {
       log.warn({ err }, 'could not look for logs to archive; trying again in a minute');
     }
-    for (const jobId of waiting) {
-      if (closing.signal.aborted) return;
-      waiting.delete(jobId);
+    while (waiting.size > 0 && !closing.signal.aborted) {
+      const batch = [...waiting].slice(0, batchSize);
+      for (const jobId of batch) waiting.delete(jobId);
       try {
-        await archiveLog(store, jobId);
+        for (const jobId of await largeLogs(store, batch)) {
+          if (closing.signal.aborted) return;
+          await archive(jobId);
+        }
       } catch (err) {
-        if (err instanceof LogChanged) log.info({ jobId }, 'a log changed while it was being archived');
-        else
-          log.warn({ err, jobId }, 'could not archive a log; it stays in the database until the next sweep');
+        log.warn({ err }, 'could not look for logs to archive; they wait for the next sweep');
       }
+    }
+  }
+
+  async function archive(jobId: number): Promise<void> {
+    try {
+      await archiveLog(store, jobId);
+    } catch (err) {
+      if (err instanceof LogChanged) log.info({ jobId }, 'a log changed while it was being archived');
+      else log.warn({ err, jobId }, 'could not archive a log; it stays in the database until the next sweep');
     }
   }
 

@@ -7,7 +7,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestDatabase, type TestDatabase } from '../../../../test/kit/database.ts';
 import { type Blobs, openLocalBlobs } from '../blobs/index.ts';
-import { archiveLog, deleteForgottenBlobs, idleLogs } from './archive.ts';
+import { archiveLog, deleteForgottenBlobs, idleLogs, largeLogs } from './archive.ts';
 import { droppedMarker } from './entries.ts';
 import { type EntryHead, type JobEvent, type Logs, type Output, openLogs } from './index.ts';
 
@@ -228,8 +228,14 @@ describe('logs', () => {
     );
     expect(await idleLogs(store, 10)).toEqual([jobId]);
     expect(await logs.leftovers()).toEqual({ logsToArchive: 1, forgottenBlobs: 0 });
-    expect(await archiveLog(store, jobId)).toBe(false);
+    const large = nextJob++;
+    await logs.addEntry({ jobId: large, attempt: 1 }, ended, output(randomBytes(70_000)));
+    // An earlier attempt's output counts, however little the last one logged.
+    await logs.addEntry({ jobId: large, attempt: 2 }, ended, output('x'));
+    expect(await largeLogs(store, [jobId, large, 999_999])).toEqual([large]);
     expect(await idleLogs(store, 10)).toEqual([]);
+    expect(await archiveLog(store, large)).toBe(true);
+    expect(await largeLogs(store, [jobId, large])).toEqual([]);
     expect(await text(jobId, 1)).toBe('small');
 
     await blobs.put('logs/000/left', (async function* () {})());
@@ -237,6 +243,20 @@ describe('logs', () => {
     expect(await logs.leftovers()).toEqual({ logsToArchive: 0, forgottenBlobs: 1 });
     await deleteForgottenBlobs(store);
     expect(await blobs.get('logs/000/left')).toBeUndefined();
+  });
+
+  it('archives the log of an ended job by itself', async () => {
+    const jobId = nextJob++;
+    const bytes = randomBytes(100_000);
+    await logs.addEntry({ jobId, attempt: 1 }, ended, output(bytes));
+    logs.ended(jobId);
+    await expect
+      .poll(() => test.database.query('select from log_chunks where job_id = $1', [jobId]), {
+        timeout: 20_000,
+      })
+      .toEqual([]);
+    const found = await logs.output({ jobId, attempt: 1, entry: 1 });
+    expect(found && (await collect(found.body)).equals(bytes)).toBe(true);
   });
 
   it('follows a log from the beginning and from every cursor on to its end', async () => {
