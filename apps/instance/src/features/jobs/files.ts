@@ -8,6 +8,9 @@ export type StoredFile = { path: string; text: string } | { path: string; key: s
 /** Contents up to this stay in the job's record; larger ones would make reading it slow. */
 const maxInlineBytes = 64 * 1024;
 
+/** Each waits for the disk, or for a server. */
+const parallelUploads = 8;
+
 /** Where a file's blob is; `key` as in `/.executors/files/jobs/<key>`. */
 export function blobKey(key: string): string {
   return `files/${key}`;
@@ -38,7 +41,10 @@ export async function storeFiles(
     await database.query('insert into submitted_files (key) select unnest($1::text[])', [
       uploads.map((upload) => upload.key),
     ]);
-    for (const { key, content } of uploads) await blobs.put(blobKey(key), pieces(content));
+    for (let start = 0; start < uploads.length; start += parallelUploads) {
+      const some = uploads.slice(start, start + parallelUploads);
+      await Promise.all(some.map(({ key, content }) => blobs.put(blobKey(key), pieces(content))));
+    }
   }
   return stored;
 }

@@ -9,6 +9,7 @@ import {
 import { z } from 'zod';
 import type { HttpServer } from '../../http.ts';
 import { type Accounts, principalOf } from '../accounts/index.ts';
+import { checkEntryCounts } from './entry-limits.ts';
 import { readIdempotencyKey } from './idempotency.ts';
 import type { Jobs } from './jobs.ts';
 import { connectionSignal, jobLogRoutes } from './log-routes.ts';
@@ -38,6 +39,7 @@ export function jobRoutes(
     {
       onRequest,
       bodyLimit: maxSubmitBytes,
+      preValidation: async (request) => checkEntryCounts(request.body),
       schema: {
         tags,
         summary: 'Submit a job',

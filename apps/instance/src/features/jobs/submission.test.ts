@@ -144,8 +144,6 @@ describe('checkSubmission', () => {
     );
     const files = Object.fromEntries(Array.from({ length: 1000 }, (_, index) => [`/${index}`, '']));
     expect(refusalOf({ files }).message).toMatch(/; and 980 more$/);
-    const many = Object.fromEntries(Array.from({ length: 10_001 }, (_, index) => [`${index}`, '']));
-    expect(refusalOf({ files: many }).message).toBe('files: there are 10001, at most 10000 are allowed');
   });
 
   test('refuses secrets, which do not exist yet', () => {

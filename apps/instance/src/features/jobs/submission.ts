@@ -39,7 +39,6 @@ const timeoutRangeSeconds = { min: 1, max: 7 * 24 * 3600 };
 const memoryRangeBytes = { min: 16 * 1024 ** 2, max: 16 * 1024 ** 4 };
 const diskRangeBytes = { min: 64 * 1024 ** 2, max: 64 * 1024 ** 4 };
 const minCPUs = 0.1;
-const maxFiles = 10_000;
 
 /**
  * Checks what the schema of a submission cannot say.
@@ -225,10 +224,6 @@ function readFiles(
 ): Map<string, Buffer> {
   const files = new Map<string, Buffer>();
   const entries = Object.entries(given);
-  if (entries.length > maxFiles) {
-    mistakes.push(`files: there are ${entries.length}, at most ${maxFiles} are allowed`);
-    return files;
-  }
   const paths: string[] = [];
   for (const [path, content] of entries) {
     const normalized = attempt('files', () => normalizeFilePath(path));
