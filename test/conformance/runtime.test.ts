@@ -91,20 +91,56 @@ describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', (
 
   test('waits while its output is not taken', async () => {
     await using job = await startJob(runtime, under, directory.path);
-    const held = Promise.withResolvers<void>();
-    let pieces = 0;
+    const [first, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let length = 0;
     const running = job.run('dd if=/dev/zero bs=1M count=30 2>/dev/null; touch finished', {
-      async write() {
-        pieces += 1;
-        if (pieces === 1) await held.promise;
+      async write(_, piece) {
+        length += piece.length;
+        first.resolve();
+        await held.promise;
       },
     });
-    await wait(3000);
-    expect(pieces).toBe(1);
+    await first.promise;
+    await wait(1500);
+    expect(length).toBeLessThan(1024 * 1024);
     await expect(stat(join(job.workspace, 'finished'))).rejects.toThrow();
     held.resolve();
     expect((await running).exitCode).toBe(0);
+    expect(length).toBe(30 * 1024 * 1024);
     await stat(join(job.workspace, 'finished'));
+  });
+
+  test('loses nothing when it ends while its output is not taken', async () => {
+    await using job = await startJob(runtime, under, directory.path);
+    let length = 0;
+    // More than Docker holds in memory for a slow reader, with the end right behind it.
+    const outcome = await job.run('dd if=/dev/zero bs=64k count=19 2>/dev/null; echo end', {
+      async write(_, piece) {
+        if (length === 0) await wait(5000);
+        length += piece.length;
+      },
+    });
+    expect(outcome.exitCode).toBe(0);
+    expect(length).toBe(19 * 65536 + 4);
+  });
+
+  test('is killed also while its output is not taken', async () => {
+    await using job = await startJob(runtime, under, directory.path);
+    const cancel = new AbortController();
+    const begin = Promise.withResolvers<number>();
+    const outcome = await job.run('dd if=/dev/zero bs=1M count=30; sleep 600.3125', {
+      signal: cancel.signal,
+      write() {
+        setTimeout(() => {
+          cancel.abort();
+          begin.resolve(performance.now());
+        }, 1000);
+        return new Promise(() => undefined);
+      },
+    });
+    expect(outcome.exitCode).toBe(-1);
+    expect(performance.now() - (await begin.promise)).toBeLessThan(15_000);
+    expect(await under.processesWith('dd\u0000if=/dev/zero\u0000bs=1M\u0000count=30')).toEqual([]);
   });
 
   test('ends when its output cannot be delivered', async () => {
@@ -125,8 +161,10 @@ describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', (
       {
         signal: cancel.signal,
         async write() {
+          await expect
+            .poll(() => under.processesWith('sleep\u0000600.25'), { timeout: 20_000 })
+            .toHaveLength(3);
           begin = performance.now();
-          expect(await under.processesWith('sleep\u0000600.25')).not.toEqual([]);
           cancel.abort();
         },
       },

@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
 import { SandboxError } from '../runtime.ts';
 import { type Engine, enginePath } from './engine.ts';
 import { EngineError, isGone } from './engine-errors.ts';
@@ -95,7 +94,7 @@ async function createBridge(engine: Engine, names: SandboxNames, options: Networ
           CheckDuplicate: true,
           Driver: 'bridge',
           EnableIPv6: false,
-          IPAM: { Driver: 'default', Config: [{ Subnet: subnet }] },
+          IPAM: { Driver: 'default', Config: [{ Subnet: subnet.cidr, Gateway: subnet.gateway }] },
           Options: {
             'com.docker.network.bridge.name': names.bridge,
             'com.docker.network.bridge.enable_icc': 'false',
@@ -105,29 +104,13 @@ async function createBridge(engine: Engine, names: SandboxNames, options: Networ
         },
         deadlineSeconds: 60,
       });
-      return await gatewayOf(engine, names.network);
+      return subnet.gateway;
     } catch (error) {
       const isTaken = error instanceof EngineError && /overlaps|conflicts with network/i.test(error.message);
       if (isTaken && attempt < subnetTries) continue;
       throw networkError(error);
     }
   }
-}
-
-const networkSchema = z.object({
-  IPAM: z.object({ Config: z.array(z.object({ Gateway: z.string().optional(), Subnet: z.string() })) }),
-});
-
-async function gatewayOf(engine: Engine, network: string): Promise<string> {
-  const answer = await engine.json(
-    { method: 'GET', path: `/networks${enginePath(network)}`, deadlineSeconds: 30 },
-    networkSchema,
-  );
-  const config = answer.IPAM.Config[0];
-  if (config?.Gateway !== undefined) return config.Gateway.replace(/\/.*$/, '');
-  // The daemon takes the subnet's first address where none was asked for.
-  const parts = (config?.Subnet ?? '').replace(/\/.*$/, '').split('.');
-  return [...parts.slice(0, 3), Number(parts[3]) + 1].join('.');
 }
 
 /** A namespace's routes are shown by any process in it; ours, unless the daemon lives in another. */

@@ -48,6 +48,7 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
   let removal: Promise<void> | undefined;
   /** Ends steps that run when the sandbox is given up. */
   const gone = new AbortController();
+  /** Steps, and removals of their containers. */
   const running = new Set<Promise<unknown>>();
 
   function container(number: number): ContainerSurroundings {
@@ -73,6 +74,10 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
       container: container(number),
       fileSystems: [job.workspaceDirectory, facts.rootDirectory],
       minFreeDiskBytes: around.minFreeDiskBytes,
+      later(work) {
+        running.add(work);
+        work.finally(() => running.delete(work));
+      },
     };
   }
 
@@ -113,7 +118,7 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
     readFile: (path, maxBytes) => readWorkspaceFile(job.workspaceDirectory, path, maxBytes),
     async [Symbol.asyncDispose]() {
       gone.abort();
-      await Promise.allSettled(running);
+      while (running.size > 0) await Promise.allSettled(running);
       removal ??= dispose(around);
       await removal;
     },

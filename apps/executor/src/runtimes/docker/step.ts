@@ -26,11 +26,13 @@ export interface StepSurroundings {
   /** File systems whose free space is watched. */
   fileSystems: readonly string[];
   minFreeDiskBytes: number;
+  /** Takes work that may end after the step, but is waited for before the sandbox is gone. */
+  later(work: Promise<void>): void;
 }
 
 /** After a container's end, Docker owes the rest of its output within this. */
 const maxOutputIdleSeconds = 15;
-/** A canceled step's last words are waited for so long. */
+/** What a step still says while it is being ended is waited for so long. */
 const lastWordsMilliseconds = 1000;
 
 /** Runs one step in a container of its own, from image to removal. See {@link Sandbox.run}. */
@@ -47,8 +49,10 @@ export async function runStep(
     return await runContainer(around, name, step, streams, signal);
   } finally {
     // Also after a creation whose answer never came. What cannot be removed now is removed with the sandbox.
-    await removeContainer(engine, name).catch((error) =>
-      around.job.notice(`the step's container could not be removed yet: ${messageOf(error)}`),
+    around.later(
+      removeContainer(engine, name).catch((error) =>
+        around.job.notice(`the step's container could not be removed yet: ${messageOf(error)}`),
+      ),
     );
   }
 }
@@ -115,8 +119,12 @@ async function runContainer(
   unkillable.promise.catch(() => undefined);
   let killedBecause: string | undefined;
   let ending: Promise<void> | undefined;
+  let cutting: NodeJS.Timeout | undefined;
   const end = (gently: boolean): void => {
-    ending ??= endContainer(engine, name, { gently, ended }).catch(unkillable.reject);
+    if (ending) return;
+    // Docker answers no kill of a container whose output is not taken. So a log that is stuck must not keep a step alive.
+    cutting = setTimeout(() => pump.cut(), lastWordsMilliseconds);
+    ending = endContainer(engine, name, { gently, ended }).catch(unkillable.reject);
   };
   const onAbort = (): void => end(true);
   signal.addEventListener('abort', onAbort, { once: true });
@@ -153,7 +161,7 @@ async function runContainer(
       unkillable.promise,
     ]);
     if (failed) throw failed.error;
-    const broken = await restOfOutput(pump, pumpFailure, signal);
+    const broken = await restOfOutput(pump, pumpFailure, () => ending !== undefined);
     if (broken) throw broken.error;
   } catch (error) {
     // Whatever went wrong (a log that cannot be written, a daemon that went away), the step must not live on.
@@ -167,6 +175,7 @@ async function runContainer(
     throw error;
   } finally {
     signal.removeEventListener('abort', onAbort);
+    clearTimeout(cutting);
     pump.cut();
     await disk[Symbol.asyncDispose]();
   }
@@ -206,25 +215,27 @@ async function attach(engine: Engine, name: string) {
   }
 }
 
-/** Waits for the output of an ended container, as long as it moves; a canceled one's only briefly. */
-async function restOfOutput<T>(pump: OutputPump, done: Promise<T>, signal: AbortSignal): Promise<T> {
+/** Waits for the output of an ended container, as long as it moves; of one that was ended by us only briefly. */
+async function restOfOutput<T>(
+  pump: OutputPump,
+  done: Promise<T>,
+  isEndedByUs: () => boolean,
+): Promise<T | undefined> {
   const over = new AbortController();
-  const giveUp = async (): Promise<void> => {
-    let aborted = 0;
-    while (
-      !over.signal.aborted &&
-      pump.idleSeconds() < maxOutputIdleSeconds &&
-      aborted < lastWordsMilliseconds
-    ) {
+  const giveUp = async (): Promise<undefined> => {
+    let elapsed = 0;
+    while (!over.signal.aborted && pump.idleSeconds() < maxOutputIdleSeconds) {
       await wait(100, undefined, { signal: over.signal }).catch(() => undefined);
-      if (signal.aborted) aborted += 100;
+      if (isEndedByUs()) elapsed += 100;
+      if (elapsed >= lastWordsMilliseconds) break;
     }
     pump.cut();
+    // A write that hangs is not waited for, except where the step ended by itself: then all of its output counts.
+    if (!isEndedByUs()) await done;
+    return undefined;
   };
-  const given = giveUp();
   try {
-    // A cut ends the pump unless a write hangs; a canceled step does not wait for that.
-    return await Promise.race([done, given.then(() => (signal.aborted ? (undefined as T) : done))]);
+    return await Promise.race([done, giveUp()]);
   } finally {
     over.abort();
   }

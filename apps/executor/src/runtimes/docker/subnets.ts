@@ -22,17 +22,18 @@ const tries = 64;
 /**
  * Chooses a subnet that overlaps nothing the machine has a route to.
  * @param routes as in {@link parseRoutes}
- * @returns `10.62.3.16/28`, or undefined when every pool is taken by routes
+ * @returns undefined when every pool is taken by routes
  */
 export function chooseSubnet(
   routes: readonly Subnet[],
   random: (below: number) => number = randomInt,
-): string | undefined {
+): { cidr: string; gateway: string } | undefined {
   for (const pool of pools) {
     for (let attempt = 0; attempt < tries; attempt++) {
       const slots = 2 ** (subnetBits - pool.bits);
       const subnet = { base: pool.base + random(slots) * 2 ** (32 - subnetBits), bits: subnetBits };
-      if (!routes.some((route) => overlap(route, subnet))) return `${dotted(subnet.base)}/${subnet.bits}`;
+      if (!routes.some((route) => overlap(route, subnet)))
+        return { cidr: `${dotted(subnet.base)}/${subnet.bits}`, gateway: dotted(subnet.base + 1) };
     }
   }
   return undefined;
