@@ -47,20 +47,44 @@ async function tool(
   return code === 0 ? undefined : output || `${program} ended with exit code ${code}`;
 }
 
-/** A lockfile names no download addresses, so that any registry will do, and says what each package must hash to. */
+interface LockEntry {
+  resolved?: string;
+  integrity?: string;
+  link?: boolean;
+  /** Comes inside another package, whose hash covers it. */
+  inBundle?: boolean;
+  optionalDependencies?: Record<string, string>;
+}
+
+/**
+ * A lockfile names no download addresses, so that any registry will do, says what each package must hash to, and has
+ * every optional package: where a registry lacks one npm leaves it out, and then refuses the lockfile on a clean install.
+ */
 async function checkLockfiles(root: string): Promise<string | undefined> {
   const complaints: string[] = [];
   for (const file of ['package-lock.json', 'tools/node/package-lock.json']) {
-    const lock: unknown = JSON.parse(await readFile(path.join(root, file), 'utf8'));
-    const packages: unknown = Reflect.get(Object(lock), 'packages');
-    for (const [name, entry] of Object.entries(Object(packages))) {
-      if (!name.startsWith('node_modules/')) continue;
-      const { resolved, integrity, link } = Object(entry);
-      if (typeof resolved === 'string' && /^\w+:/.test(resolved))
-        complaints.push(`${file}: ${name} has an address`);
-      if (integrity === undefined && link !== true) complaints.push(`${file}: ${name} has no integrity`);
+    const lock: { packages: Record<string, LockEntry> } = JSON.parse(
+      await readFile(path.join(root, file), 'utf8'),
+    );
+    for (const [name, entry] of Object.entries(lock.packages)) {
+      const { resolved, integrity, optionalDependencies } = entry;
+      const isInstalled = name.startsWith('node_modules/') || name.includes('/node_modules/');
+      if (isInstalled && /^\w+:/.test(resolved ?? '')) complaints.push(`${file}: ${name} has an address`);
+      if (isInstalled && !integrity && !entry.link && !entry.inBundle)
+        complaints.push(`${file}: ${name} has no integrity`);
+      for (const optional of Object.keys(optionalDependencies ?? {})) {
+        if (!isInLock(lock.packages, name, optional)) complaints.push(`${file}: ${name} lacks ${optional}`);
+      }
     }
   }
   if (complaints.length === 0) return undefined;
-  return `${complaints.join('\n')}\nmake it again with the npm of this project: its .npmrc keeps addresses out`;
+  return `${complaints.join('\n')}\nmake it again with this project's npm and .npmrc; where a package lacks another, take a release that is complete`;
+}
+
+/** Looked for as Node does: below the package, then below each package around it. */
+function isInLock(packages: Record<string, LockEntry>, from: string, dependency: string): boolean {
+  for (let at = from; at !== ''; at = at.slice(0, Math.max(0, at.lastIndexOf('/node_modules/')))) {
+    if (packages[`${at}/node_modules/${dependency}`]) return true;
+  }
+  return packages[`node_modules/${dependency}`] !== undefined;
 }
