@@ -40,6 +40,8 @@ export function jobLogRoutes(
     '/.api/jobs/:id/log',
     {
       onRequest,
+      // It would follow the log to its end for nobody.
+      exposeHeadRoute: false,
       schema: {
         tags,
         summary: 'The log of a job',
