@@ -44,6 +44,7 @@ export interface Worker {
 const mostFailurePauseSeconds = 10;
 const infrastructurePauseSeconds = 5;
 const diskPauseSeconds = 5;
+const diskTellSeconds = 60;
 
 export function startWorker(options: WorkerOptions): Worker {
   const { settings, client, surroundings, log, metrics } = options;
@@ -56,6 +57,7 @@ export function startWorker(options: WorkerOptions): Worker {
   let claimed = 0;
   let pausedByInstance = false;
   let pausedUntil = 0;
+  let toldAboutDiskAt = Number.NEGATIVE_INFINITY;
 
   function drain(why: string): void {
     if (draining.signal.aborted) return;
@@ -157,17 +159,25 @@ export function startWorker(options: WorkerOptions): Worker {
     if (pausedByInstance) return settings.pollIntervalSeconds;
     const pause = (pausedUntil - performance.now()) / 1000;
     if (pause > 0) return pause;
-    const free = await freeDiskBytes(surroundings.workspaceRoot.directory);
-    if (free >= settings.minFreeDiskBytes) return 0;
-    log.error(
-      {
-        free: formatByteSize(free),
-        reserve: formatByteSize(settings.minFreeDiskBytes),
-        directory: surroundings.workspaceRoot.directory,
-      },
-      'taking no jobs: free disk is below EXECUTOR_MIN_FREE_DISK',
-    );
+    const { directory } = surroundings.workspaceRoot;
+    try {
+      const free = await freeDiskBytes(directory);
+      if (free >= settings.minFreeDiskBytes) return 0;
+      const reserve = formatByteSize(settings.minFreeDiskBytes);
+      tellAboutDisk(
+        { free: formatByteSize(free), reserve, directory },
+        'taking no jobs: free disk is below EXECUTOR_MIN_FREE_DISK',
+      );
+    } catch (error) {
+      tellAboutDisk({ error, directory }, 'taking no jobs: the directory of the workspaces cannot be used');
+    }
     return diskPauseSeconds;
+  }
+
+  function tellAboutDisk(fields: Record<string, unknown>, message: string): void {
+    if (performance.now() - toldAboutDiskAt < diskTellSeconds * 1000) return;
+    toldAboutDiskAt = performance.now();
+    log.error(fields, message);
   }
 
   function start(document: JobDocument): void {

@@ -1,0 +1,144 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Agent, request } from 'undici';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { checkout, programEnvironment } from '../../tools/process/programs.ts';
+import { RunningProcess } from '../../tools/process/running-process.ts';
+import { startTestDockerd } from '../kit/dockerd.ts';
+import { testImages } from '../kit/images.ts';
+import { type PlainInstance, type PlainJob, startPlainInstance } from '../kit/plain-instance.ts';
+
+/** `bin/executor run` with real containers, for an instance that knows only the reference's protocol. */
+
+const run = promisify(execFile);
+let dockerd: Awaited<ReturnType<typeof startTestDockerd>>;
+let instance: PlainInstance;
+let directory: string;
+let starts = 0;
+
+beforeAll(async () => {
+  dockerd = await startTestDockerd();
+  instance = await startPlainInstance({ stalledSeconds: 600 });
+  directory = await mkdtemp(join(tmpdir(), 'kx-'));
+});
+afterAll(async () => {
+  await instance[Symbol.asyncDispose]();
+  await dockerd.stop();
+  await rm(directory, { recursive: true, force: true });
+});
+
+async function startExecutor(): Promise<RunningProcess> {
+  const executor = new RunningProcess({
+    name: 'the executor',
+    program: join(checkout, 'bin/executor'),
+    args: ['run'],
+    cwd: directory,
+    env: programEnvironment({
+      EXECUTOR_FRONTEND_URL: instance.url.href,
+      EXECUTOR_FRONTEND_PASSWORD: instance.sharedSecret,
+      EXECUTOR_QUEUE_NAME: 'batches',
+      EXECUTOR_USE_FIRECRACKER: 'false',
+      EXECUTOR_DOCKER_ALLOW_LOCAL_IMAGES: 'true',
+      EXECUTOR_JOB_MEMORY: '512M',
+      EXECUTOR_JOB_NUM_CPUS: '1',
+      EXECUTOR_DATA_DIR: join(directory, 'data'),
+      TMPDIR: join(directory, 'tmp'),
+      DOCKER_HOST: `unix://${dockerd.socketPath}`,
+    }),
+    logFile: join(directory, `executor-${++starts}.log`),
+  });
+  await executor.waitForLine(/works for /, 60);
+  return executor;
+}
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const giveUpAt = performance.now() + 60_000;
+  while (!(await condition())) {
+    if (performance.now() > giveUpAt) throw new Error('it did not come about within 60 s');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+function enqueue(commands: string[], env: string[] = []): PlainJob {
+  const step = { key: '', image: testImages.busybox, commands, dir: '', env };
+  return instance.enqueue({ dockerSteps: [step] });
+}
+
+function outputOf(job: PlainJob): string {
+  return job.logs.find(({ key }) => key === 'step.docker.0')?.out ?? '';
+}
+
+async function runningJob(): Promise<PlainJob> {
+  const job = enqueue(['echo begun', 'sleep 300']);
+  await until(() => outputOf(job).includes('stdout: begun'));
+  return job;
+}
+
+async function containers(): Promise<unknown[]> {
+  const dispatcher = new Agent({ connect: { socketPath: dockerd.socketPath } });
+  const { body } = await request('http://docker/containers/json?all=1', { dispatcher });
+  const list = (await body.json()) as unknown[];
+  await dispatcher.close();
+  return list;
+}
+
+/** Names of what is left of executors: workspaces, state directories, Docker records. */
+async function leftovers(): Promise<string[]> {
+  const folders = ['tmp/kiln-executor-0', 'data/executors', 'data/docker'];
+  const names = await Promise.all(folders.map((folder) => readdir(join(directory, folder)).catch(() => [])));
+  return names.flat();
+}
+
+test('a job in a container; the first signal finishes it, and nothing is left', async () => {
+  const executor = await startExecutor();
+  const secret = 'correct horse battery staple';
+  const job = enqueue(['echo begun', 'sleep 2', 'echo "PASS=$PASS"', 'exit 4'], [`PASS=${secret}`]);
+  job.document.redactedValues = { [secret]: '{{PASS}}' };
+  await until(() => outputOf(job).includes('stdout: begun'));
+  const { stdout: processes } = await run('ps', ['-eo', 'args'], { maxBuffer: 2 ** 24 });
+  process.kill(executor.pid, 'SIGTERM');
+  expect(await executor.exited).toMatchObject({ code: 0 });
+  expect(job.state).toBe('failed');
+  expect(job.failureMessage).toBe('running command "step.docker.0": command failed with exit code 4');
+  expect(outputOf(job)).toContain('stdout: PASS={{PASS}}\n');
+  for (const text of [processes, JSON.stringify(job.logs), await readFile(executor.logFile, 'utf8')]) {
+    expect(text).not.toContain(secret);
+    expect(text).not.toContain(instance.sharedSecret);
+  }
+  expect(await leftovers()).toEqual([]);
+  expect(await containers()).toEqual([]);
+});
+
+test('the second signal ends at once with code 0, and nothing is left', async () => {
+  const executor = await startExecutor();
+  const job = await runningJob();
+  process.kill(executor.pid, 'SIGINT');
+  await executor.waitForLine(/^SIGINT: taking no more jobs/, 30);
+  process.kill(executor.pid, 'SIGTERM');
+  const askedAt = performance.now();
+  expect(await executor.exited).toMatchObject({ code: 0 });
+  expect(performance.now() - askedAt).toBeLessThan(20_000);
+  expect(job.state).toBe('processing');
+  expect(await leftovers()).toEqual([]);
+  expect(await containers()).toEqual([]);
+});
+
+test('what a killed executor leaves behind is cleaned up by the next one', async () => {
+  const first = await startExecutor();
+  await runningJob();
+  first.kill();
+  await first.exited;
+  expect(await containers()).not.toEqual([]);
+  expect(await leftovers()).not.toEqual([]);
+  const second = await startExecutor();
+  expect(await containers()).toEqual([]);
+  expect(await readdir(join(directory, 'tmp/kiln-executor-0'))).toEqual([]);
+  const job = enqueue(['true']);
+  await instance.ended(job);
+  expect(job.state).toBe('completed');
+  await second.stop();
+  expect(await leftovers()).toEqual([]);
+});
