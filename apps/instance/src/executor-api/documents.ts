@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { type ExtensionName, type JobDocument, type QueueName, renderJobDocument } from '@kiln/protocol';
 import type { Logger } from 'pino';
 import type { ClaimedJob, DocumentProblem, DocumentReader, Producer } from '../queue/index.ts';
@@ -7,7 +8,7 @@ export interface Documents {
   build(claim: ClaimedJob, reader: DocumentReader): Promise<JobDocument | DocumentProblem>;
 }
 
-/** After an error of our own, such as a lost database. */
+/** After an error of our own, such as a lost database, or when another executor may have the job. */
 const retryAfterErrorSeconds = 10;
 
 interface Batch {
@@ -48,9 +49,23 @@ export function createDocuments(producers: readonly Producer[], log: Logger): Do
       }
       batch.claims.push(claim);
       const documents = await batch.result;
-      return documents.get(claim.id) ?? { problem: 'the job has no record' };
+      const built = documents.get(claim.id) ?? { problem: 'the job has no record' };
+      return 'problem' in built || reader.readsV2 ? built : textOnly(built);
     },
   };
+}
+
+/** Version 1 carries contents as text: bytes that are none would arrive as others. */
+function textOnly(document: JobDocument): JobDocument | DocumentProblem {
+  for (const [path, file] of Object.entries(document.files)) {
+    if ('content' in file && !isUtf8(file.content)) {
+      return {
+        problem: `the file ${JSON.stringify(path)} is not UTF-8 text, and the executor that asked reads only such files`,
+        retryAfterSeconds: retryAfterErrorSeconds,
+      };
+    }
+  }
+  return document;
 }
 
 /** The executor that reads a document. */

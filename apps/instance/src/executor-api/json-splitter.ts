@@ -91,6 +91,13 @@ export class JsonSplitter {
       const byte = chunk[at] ?? 0;
       if (this.place === 'string') {
         this.readStringByte(byte);
+        // To the end of the string, or to its next backslash; keys are short, and matter byte by byte.
+        if (this.keyBytes || this.escaped || this.place !== 'string') continue;
+        let next = chunk[at + 1] ?? quote;
+        while (next !== quote && next !== backslash) {
+          at++;
+          next = chunk[at + 1] ?? quote;
+        }
       } else if (byte === quote) {
         if (this.startsValue()) {
           this.keep(chunk.subarray(from, at));

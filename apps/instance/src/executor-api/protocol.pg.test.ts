@@ -188,6 +188,17 @@ describe('the executor protocol', () => {
       expect((await findJobRow(api.database, orphan))?.failureKind).toBe('document');
     });
 
+    it('sends files that are no text only to executors that read bytes', async () => {
+      api.document = { files: { 'a.bin': { content: Buffer.from([0xff, 0x00]) } } };
+      const id = await api.enqueue();
+      expect((await post('jobs/dequeue', { executorName: 'old', version: '4.2.0' })).status).toBe(204);
+      expect(await findJobRow(api.database, id)).toMatchObject({ state: 'queued' });
+      await api.enqueue();
+      expect(json(await post('jobs/dequeue', { executorName: 'new', version: '4.3.0' }))).toMatchObject({
+        files: { 'a.bin': { content: '/wA=' } },
+      });
+    });
+
     it('gives nothing to an executor that is being drained', async () => {
       await api.enqueue();
       await post('jobs/heartbeat', { version: 'V2', executorName: 'drained', jobIds: null });

@@ -129,6 +129,8 @@ function collect(request: IncomingMessage, limit: BodyLimit): Promise<Buffer> {
       else resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
     }
     request.on('data', onData).on('end', onEnd).on('error', settle).on('close', onClose);
+    // Gone while its credentials were looked up: no event will tell.
+    if (request.destroyed) onClose();
   });
 }
 
