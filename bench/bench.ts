@@ -2,14 +2,15 @@
  * What a file `bench/NAME.ts` exports for `npm run bench NAME`:
  *
  *     export const about = 'one line for the list of benches';
- *     export async function run(args: string[]): Promise<BenchResult> { ... }
+ *     export async function run(args: string[], signal: AbortSignal): Promise<BenchResult> { ... }
  *
- * `args` are those after NAME; read them with `node:util` parseArgs. A bench takes its own measures, starts and stops
- * what it needs, and prints nothing itself but progress on stderr.
+ * `args` are those after NAME; read them with `node:util` parseArgs. `signal` aborts at Ctrl-C; `run` then stops what it
+ * has started and rejects. A bench takes its own measures, starts and stops what it needs, and prints nothing itself but
+ * progress on stderr.
  */
 export interface Bench {
   about: string;
-  run(args: string[]): Promise<BenchResult>;
+  run(args: string[], signal: AbortSignal): Promise<BenchResult>;
 }
 
 export interface BenchResult {

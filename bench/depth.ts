@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { createDatabase, type Database, migrate } from '../apps/instance/src/database/index.ts';
 import { createQueue } from '../apps/instance/src/queue/index.ts';
 import type { BenchResult } from './bench.ts';
-import { type BenchPostgres, startBenchPostgres } from './site/bench-site.ts';
+import { startBenchPostgres } from './site/bench-site.ts';
 import { quantile } from './site/quantiles.ts';
 
 export const about = 'dequeue in SQL with much history, a deep backlog and one tenant that owns most of it';
@@ -16,16 +16,16 @@ const histories = [1000, 1_000_000] as const;
 const clientCounts = [1, 8] as const;
 const log = pino({ level: 'error' }, pino.destination(2));
 
-export async function run(args: string[]): Promise<BenchResult> {
+export async function run(args: string[], signal: AbortSignal): Promise<BenchResult> {
   const { values } = parseArgs({ args, options: { claims: { type: 'string', default: '4000' } } });
   const claims = Number(values.claims);
   await using postgres = await startBenchPostgres();
   const runs: { history: number; clients: number; latencies: number[]; hogClaims: number }[] = [];
   for (const history of histories) {
     const url = await postgres.createDatabase(`history_${history}`);
-    await seed(url, history);
+    await seed(url, history, signal);
     for (const clients of clientCounts)
-      runs.push({ history, clients, ...(await claimAll(url, clients, claims)) });
+      runs.push({ history, clients, ...(await claimAll(url, clients, claims, signal)) });
   }
   const p99 = (history: number, clients: number) =>
     quantile(runs.find((one) => one.history === history && one.clients === clients)?.latencies ?? [], 0.99);
@@ -71,7 +71,7 @@ export async function run(args: string[]): Promise<BenchResult> {
 }
 
 /** Every tenant but the hog has the same number of queued jobs; history is spread over all of them. */
-async function seed(databaseURL: string, history: number): Promise<void> {
+async function seed(databaseURL: string, history: number, signal: AbortSignal): Promise<void> {
   await using database = open(databaseURL);
   await migrate({ database, log });
   const insert = (state: string, inLane: boolean, tenant: string) =>
@@ -80,6 +80,7 @@ async function seed(databaseURL: string, history: number): Promise<void> {
      from generate_series(1, $1::int) n`;
   const batch = 100_000;
   for (let rows = 0; rows < history; rows += batch) {
+    signal.throwIfAborted();
     await database.query(insert('completed', false, `${hog} + n % ${tenants}`), [
       Math.min(batch, history - rows),
     ]);
@@ -95,7 +96,7 @@ async function seed(databaseURL: string, history: number): Promise<void> {
   await database.query('vacuum analyze lanes');
 }
 
-async function claimAll(databaseURL: string, clients: number, claims: number) {
+async function claimAll(databaseURL: string, clients: number, claims: number, interrupted: AbortSignal) {
   const latencies: number[] = [];
   const claimedIds: number[] = [];
   await Promise.all(
@@ -103,6 +104,7 @@ async function claimAll(databaseURL: string, clients: number, claims: number) {
       await using database = open(databaseURL);
       await using queue = await createQueue({ database, log });
       for (let made = 0; made < claims / clients; made++) {
+        interrupted.throwIfAborted();
         const begun = performance.now();
         const job = await queue.dequeue({
           executorName: `bench-${client}`,

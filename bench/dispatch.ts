@@ -9,14 +9,14 @@ export const about = 'time from the submit request to the executor holding the j
 
 const plainPollMs = 1000;
 
-export async function run(args: string[]): Promise<BenchResult> {
+export async function run(args: string[], signal: AbortSignal): Promise<BenchResult> {
   const { values } = parseArgs({
     args,
     options: { jobs: { type: 'string', default: '500' }, plain: { type: 'string', default: '30' } },
   });
   await using postgres = await startBenchPostgres();
-  await using instance = await startBenchInstance(await postgres.createDatabase('kiln'));
-  await using client = connect(instance, 8);
+  await using instance = await startBenchInstance(await postgres.createDatabase('kiln'), signal);
+  await using client = connect(instance, 8, signal);
   await held(client, 100);
   const heldMs = await held(client, Number(values.jobs));
   const polledMs = await polled(client, Number(values.plain));

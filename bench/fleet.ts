@@ -1,18 +1,16 @@
-import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { BenchResult } from './bench.ts';
 import { startBenchInstance, startBenchPostgres } from './site/bench-site.ts';
 import { connect } from './site/client.ts';
+import { cpuSeconds, residentBytes } from './site/process-figures.ts';
 import { quantile } from './site/quantiles.ts';
 
 export const about = 'what a fleet of executors that heartbeat each 5 s costs the instance';
 
 const intervalMs = 5000;
-/** `USER_HZ`, the unit of processor times in /proc, is 100 on every Linux that Node runs on. */
-const ticksPerSecond = 100;
 
-export async function run(args: string[]): Promise<BenchResult> {
+export async function run(args: string[], signal: AbortSignal): Promise<BenchResult> {
   const { values } = parseArgs({
     args,
     options: { executors: { type: 'string', default: '1000' }, seconds: { type: 'string', default: '60' } },
@@ -20,15 +18,15 @@ export async function run(args: string[]): Promise<BenchResult> {
   const executors = Number(values.executors);
   const seconds = Number(values.seconds);
   await using postgres = await startBenchPostgres();
-  await using instance = await startBenchInstance(await postgres.createDatabase('kiln'));
-  await using client = connect(instance, 64);
+  await using instance = await startBenchInstance(await postgres.createDatabase('kiln'), signal);
+  await using client = connect(instance, 64, signal);
 
   const latencies: number[] = [];
   const statuses = new Map<number, number>();
   let failures = 0;
   let peakBytes = 0;
   const beat = async (executor: number, until: number) => {
-    await sleep((executor / executors) * intervalMs);
+    await sleep((executor / executors) * intervalMs, undefined, { signal });
     while (performance.now() < until) {
       const begun = performance.now();
       try {
@@ -38,7 +36,7 @@ export async function run(args: string[]): Promise<BenchResult> {
         failures++;
       }
       latencies.push(performance.now() - begun);
-      await sleep(Math.max(0, intervalMs - (performance.now() - begun)));
+      await sleep(Math.max(0, intervalMs - (performance.now() - begun)), undefined, { signal });
     }
   };
   const cpuBefore = await cpuSeconds(instance.pid);
@@ -47,7 +45,7 @@ export async function run(args: string[]): Promise<BenchResult> {
   const watching = (async () => {
     while (performance.now() < until) {
       peakBytes = Math.max(peakBytes, await residentBytes(instance.pid));
-      await sleep(500);
+      await sleep(500, undefined, { signal });
     }
   })();
   await Promise.all(Array.from({ length: executors }, (_, executor) => beat(executor, until)));
@@ -93,16 +91,4 @@ function heartbeat(executor: number): object {
     prometheusMetrics:
       '# TYPE src_executor_processor_handlers gauge\nsrc_executor_processor_handlers{queue="jobs"} 0\n',
   };
-}
-
-async function cpuSeconds(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-  // The name of the program stands in brackets and may hold spaces: fields count from the bracket's end.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
-}
-
-async function residentBytes(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? Number.NaN) * 1024;
 }

@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
-import type { Bench } from './bench.ts';
+import { interruption } from '../tools/process/interruption.ts';
+import type { Bench, BenchResult } from './bench.ts';
 import { describeMachine } from './machine.ts';
 import { keepsItsPromises, renderReport } from './report.ts';
 
@@ -26,11 +27,19 @@ async function listBenches(): Promise<string[]> {
     .sort();
 }
 
-/** The exit code: 0, or 1 when a measure is outside the bound it must keep. */
+/** The exit code: 0, 1 when a measure is outside the bound it must keep, or 130 after an interruption. */
 async function runBench(bench: string, benchArgs: string[]): Promise<number> {
   const { run } = await load(bench);
   const machine = describeMachine();
-  const result = await run(benchArgs);
+  const signal = interruption();
+  let result: BenchResult;
+  try {
+    result = await run(benchArgs, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    console.error('interrupted; everything that the bench started has been stopped');
+    return 130;
+  }
   console.log(renderReport(bench, machine, result));
   return keepsItsPromises(result) ? 0 : 1;
 }

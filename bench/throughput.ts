@@ -10,7 +10,7 @@ export const about = 'jobs/s of dequeue + complete over HTTP with authentication
 const clientCounts = [1, 16, 64] as const;
 const peers = [graphileWorker, pgBoss];
 
-export async function run(args: string[]): Promise<BenchResult> {
+export async function run(args: string[], signal: AbortSignal): Promise<BenchResult> {
   const { values } = parseArgs({
     args,
     options: { jobs: { type: 'string', default: '10000' }, peers: { type: 'boolean', default: true } },
@@ -27,8 +27,8 @@ export async function run(args: string[]): Promise<BenchResult> {
       ...Object.fromEntries(peers.map((peer) => [`${peer.name} at 64`, peer.settings(64)])),
     },
     measures: [
-      ...(await measureKiln(postgres, jobs)),
-      ...(values.peers ? await measurePeers(postgres, jobs) : []),
+      ...(await measureKiln(postgres, jobs, signal)),
+      ...(values.peers ? await measurePeers(postgres, jobs, signal) : []),
     ],
     notes: [
       'The peers hand out empty jobs in batches without HTTP, tokens, logs or fairness between tenants.',
@@ -36,9 +36,9 @@ export async function run(args: string[]): Promise<BenchResult> {
   };
 }
 
-async function measureKiln(postgres: BenchPostgres, jobs: number): Promise<Measure[]> {
-  await using instance = await startBenchInstance(await postgres.createDatabase('kiln'));
-  await using client = connect(instance, 64);
+async function measureKiln(postgres: BenchPostgres, jobs: number, signal: AbortSignal): Promise<Measure[]> {
+  await using instance = await startBenchInstance(await postgres.createDatabase('kiln'), signal);
+  await using client = connect(instance, 64, signal);
   await drain(client, await submit(client, 2000), 16);
   const measures: Measure[] = [];
   for (const clients of clientCounts) {
@@ -73,11 +73,12 @@ async function drain(client: BenchClient, jobs: number, clients: number): Promis
   return (performance.now() - begun) / 1000;
 }
 
-async function measurePeers(postgres: BenchPostgres, jobs: number): Promise<Measure[]> {
+async function measurePeers(postgres: BenchPostgres, jobs: number, signal: AbortSignal): Promise<Measure[]> {
   const measures: Measure[] = [];
   for (const peer of peers) {
     const connectionString = await postgres.createDatabase(peer.name);
     for (const clients of clientCounts) {
+      signal.throwIfAborted();
       const count = clients === 1 ? oneClientJobs(jobs) : jobs;
       const seconds = await peer.run({ connectionString, jobs: count, clients });
       measures.push({ name: `${peer.name}, ${clients}`, value: count / seconds, unit: 'jobs/s' });

@@ -4,7 +4,7 @@ import path from 'node:path';
 import pg from 'pg';
 import { pino } from 'pino';
 import { type EmbeddedServer, startEmbeddedServer } from '../../apps/instance/src/database/index.ts';
-import { type InstanceProcess, sharedSecret, startInstanceProcess } from '../../tools/process/programs.ts';
+import { sharedSecret, startInstanceProcess } from '../../tools/process/programs.ts';
 
 /** A Postgres server with fsync on, and databases on it for Kiln and for the peers of one run. */
 export interface BenchPostgres extends AsyncDisposable {
@@ -15,11 +15,16 @@ export interface BenchPostgres extends AsyncDisposable {
 export async function startBenchPostgres(): Promise<BenchPostgres> {
   const directory = await mkdtemp(path.join(tmpdir(), 'kiln-bench-postgres-'));
   await chmod(directory, 0o711);
-  const server = await startEmbeddedServer({
-    dataDirectory: directory,
-    durable: true,
-    log: pino({ level: 'error' }, pino.destination(2)),
-  });
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.defer(() => rm(directory, { recursive: true, force: true }));
+  const server = cleanup.use(
+    await startEmbeddedServer({
+      dataDirectory: directory,
+      durable: true,
+      log: pino({ level: 'error' }, pino.destination(2)),
+    }),
+  );
+  const started = cleanup.move();
   return {
     async createDatabase(name) {
       const client = new pg.Client({ ...server.connection, database: 'postgres' });
@@ -31,10 +36,7 @@ export async function startBenchPostgres(): Promise<BenchPostgres> {
       }
       return databaseURL(server, name);
     },
-    async [Symbol.asyncDispose]() {
-      await server[Symbol.asyncDispose]();
-      await rm(directory, { recursive: true, force: true });
-    },
+    [Symbol.asyncDispose]: () => started.disposeAsync(),
   };
 }
 
@@ -51,21 +53,25 @@ export interface BenchInstance extends AsyncDisposable {
   pid: number;
 }
 
-export async function startBenchInstance(databaseURL: string): Promise<BenchInstance> {
+export async function startBenchInstance(databaseURL: string, signal: AbortSignal): Promise<BenchInstance> {
   const directory = await mkdtemp(path.join(tmpdir(), 'kiln-bench-'));
-  const instance: InstanceProcess = await startInstanceProcess({
-    dataDirectory: path.join(directory, 'data'),
-    logFile: path.join(directory, 'instance.log'),
-    env: { KILN_DATABASE_URL: databaseURL, KILN_LOG_LEVEL: 'warn' },
-  });
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.defer(() => rm(directory, { recursive: true, force: true }));
+  const instance = cleanup.use(
+    await startInstanceProcess({
+      dataDirectory: path.join(directory, 'data'),
+      logFile: path.join(directory, 'instance.log'),
+      env: { KILN_DATABASE_URL: databaseURL, KILN_LOG_LEVEL: 'warn' },
+      signal,
+    }),
+  );
+  const secret = await sharedSecret(instance);
+  const started = cleanup.move();
   return {
     url: instance.url,
     adminToken: instance.adminToken,
-    sharedSecret: await sharedSecret(instance),
+    sharedSecret: secret,
     pid: instance.process.pid,
-    async [Symbol.asyncDispose]() {
-      await instance[Symbol.asyncDispose]();
-      await rm(directory, { recursive: true, force: true });
-    },
+    [Symbol.asyncDispose]: () => started.disposeAsync(),
   };
 }

@@ -25,8 +25,10 @@ export interface HeldJob {
 export const queue = 'jobs';
 const extensions = ['long-poll', 'attempt', 'confirm', 'limits', 'cancel-push', 'fleet'];
 
-export function connect(instance: BenchInstance, connections: number): BenchClient {
+/** @param signal when it aborts, calls under way and later ones fail */
+export function connect(instance: BenchInstance, connections: number, signal: AbortSignal): BenchClient {
   const pool = new Pool(instance.url, { connections, pipelining: 1, headersTimeout: 90_000 });
+  signal.addEventListener('abort', () => void pool.destroy(), { once: true });
 
   async function post(path: string, headers: Record<string, string>, body: object): Promise<Reply> {
     const response = await pool.request({
@@ -63,7 +65,7 @@ export function connect(instance: BenchInstance, connections: number): BenchClie
         },
         { executorName, jobId: id, attempt, ...body },
       ),
-    [Symbol.asyncDispose]: () => pool.close(),
+    [Symbol.asyncDispose]: () => (signal.aborted ? pool.destroy() : pool.close()),
   };
 }
 
