@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 
-export const executorLabel = 'kiln.executor';
-export const jobLabel = 'kiln.job';
-export const attemptLabel = 'kiln.attempt';
-export const sandboxLabel = 'kiln.sandbox';
+const executorLabel = 'kiln.executor';
+const jobLabel = 'kiln.job';
+const attemptLabel = 'kiln.attempt';
+const sandboxLabel = 'kiln.sandbox';
 
 /** Everything one sandbox puts on the machine is named by this, so that it can be found without having been told of each thing. */
 export interface SandboxNames {
