@@ -62,21 +62,26 @@ async function main(): Promise<{ code: number; kept: boolean }> {
 
 async function registerRepository({ instance }: DemoSite): Promise<void> {
   const source = await demoRepository(directory, signal);
-  const known = await isKnown(instance, source);
-  const command = known ? ['repo', 'sync', repositoryName] : ['repo', 'add', repositoryName, source];
-  echo(command);
-  const { code, stderr } = await runKiln(instance, command, { signal });
-  if (code !== 0) throw new Error(stderr.trim());
+  const known = await registeredSource(instance);
+  if (known !== undefined && known !== source) await runEchoed(instance, ['repo', 'remove', repositoryName]);
+  const command = known === source ? ['sync', repositoryName] : ['add', repositoryName, source];
+  await runEchoed(instance, ['repo', ...command]);
 }
 
 /** Asked without the command: each start of it costs a second run of the demo half a second. */
-async function isKnown({ url, adminToken }: DemoSite['instance'], source: string): Promise<boolean> {
+async function registeredSource({ url, adminToken }: DemoSite['instance']): Promise<string | undefined> {
   const response = await fetch(`${url}/.api/repositories/${encodeURIComponent(repositoryName)}`, {
     headers: { authorization: `token ${adminToken}` },
     signal,
   });
-  const view: unknown = await response.json();
-  return response.ok && Reflect.get(Object(view), 'cloneURL') === source;
+  if (response.status === 404) return undefined;
+  return String(Reflect.get(Object(await response.json()), 'cloneURL'));
+}
+
+async function runEchoed(instance: DemoSite['instance'], command: readonly string[]): Promise<void> {
+  echo(command);
+  const { code, stderr } = await runKiln(instance, command, { signal });
+  if (code !== 0) throw new Error(stderr.trim());
 }
 
 /** Resolves to the job's outcome as an exit code. */

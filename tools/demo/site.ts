@@ -67,6 +67,10 @@ export async function startSite(
     }),
   );
   say(`an executor serves it (log: ${show(executor.logFile)})`);
+  // An executor lets running jobs finish at the first signal and gives them back at the second: nobody who interrupts
+  // the demo wants to wait for its job. Two different ones, because two of a kind may arrive as one.
+  const hurry = (): void => executor.signal('SIGINT');
+  signal.addEventListener('abort', hurry, { once: true });
   const owned = stack.move();
   return {
     instance,
