@@ -16,7 +16,7 @@ import {
   deleteOrphanFiles,
   jobRoutes,
 } from './features/jobs/index.ts';
-import { createRepositories, repositoryRoutes } from './features/repositories/index.ts';
+import { createRepositories, type GitEnvironment, repositoryRoutes } from './features/repositories/index.ts';
 import { openSiteConfig, siteConfigRoutes } from './features/site-config/index.ts';
 import { healthRoutes } from './health.ts';
 import type { HttpServer } from './http.ts';
@@ -40,6 +40,8 @@ export interface InstanceOptions {
   /** A second address that serves `/metrics` only, without a token. */
   metricsListen?: ListenAddress | undefined;
   logLevel?: string;
+  /** The environment, of which git is given the search path, proxies, certificates and the agent of ssh. */
+  gitEnvironment?: GitEnvironment;
   /** In place of the log on standard error. */
   log?: Logger;
   /** How long stopping waits for requests in progress. */
@@ -91,12 +93,22 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
     }),
   );
   const accounts = createAccounts({ database, log });
-  const repositories = resources.use(createRepositories({ database, directory: dataDirectory, log }));
+  const repositories = resources.use(
+    createRepositories({
+      database,
+      directory: dataDirectory,
+      environment: options.gitEnvironment ?? {},
+      log,
+    }),
+  );
   const executors = resources.use(await openExecutors(database, log));
   metrics.connect({
     queueCounts: () => queueCounts(database),
     executors: () => executors.list(),
-    leftovers: async () => ({ submitted_files: await countOrphanFiles(database) }),
+    leftovers: async () => ({
+      submitted_files: await countOrphanFiles(database),
+      ...(await logs.leftovers()),
+    }),
     executorMetrics: () => executors.metrics.expose(),
   });
   const jobs = createJobs({ database, blobs, queue, logs, accounts, executors, repositories, log });

@@ -36,6 +36,7 @@ async function serve(options: ServeOptions, invocation: Invocation): Promise<voi
       trustProxy: settings.KILN_TRUST_PROXY,
       metricsListen: settings.KILN_METRICS_LISTEN,
       logLevel: settings.KILN_LOG_LEVEL,
+      gitEnvironment: invocation.env,
       shutdownSeconds: settings.KILN_SHUTDOWN_SECONDS,
     });
     invocation.stdout.write(

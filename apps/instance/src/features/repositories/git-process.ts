@@ -5,14 +5,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 export type GitChild = ChildProcessByStdio<Writable, Readable, Readable>;
 
 /** What git may be told of the instance's own environment; it inherits nothing else. */
-export interface GitEnvironment {
-  PATH?: string | undefined;
-  HTTPS_PROXY?: string | undefined;
-  NO_PROXY?: string | undefined;
-  /** Certificates of private authorities. */
-  GIT_SSL_CAINFO?: string | undefined;
-  SSH_AUTH_SOCK?: string | undefined;
-}
+export type GitEnvironment = Readonly<Record<string, string | undefined>>;
+
+/** All that is taken from it: the search path, proxies, certificates of private authorities, the agent of ssh. */
+const inheritedNames = ['PATH', 'HTTPS_PROXY', 'NO_PROXY', 'GIT_SSL_CAINFO', 'SSH_AUTH_SOCK'];
 
 export interface GitCommand {
   args: string[];
@@ -64,7 +60,10 @@ const sshCommand = [
 /** `home`: an empty directory of ours with the configuration file `gitconfig`, see `git-config.ts`. */
 export function createGit(options: { home: string; configFile: string; environment: GitEnvironment }): Git {
   const inherited = Object.fromEntries(
-    Object.entries(options.environment).filter(([, value]) => value !== undefined && value !== ''),
+    inheritedNames.flatMap((name) => {
+      const value = options.environment[name];
+      return value === undefined || value === '' ? [] : [[name, value]];
+    }),
   );
   const environment: NodeJS.ProcessEnv = {
     PATH: '/usr/local/bin:/usr/bin:/bin',
