@@ -175,31 +175,46 @@ describe('two instances on one database', () => {
     expect((await claimed)?.id).toBe(held);
   });
 
+  it('look after other leases while transactions hold a lane and a job', async () => {
+    const [held, inHeldLane, lost] = [
+      await enqueue(test.database, first, { tenant: 1 }),
+      await enqueue(test.database, first, { tenant: 2 }),
+      await enqueue(test.database, first, { tenant: 3 }),
+    ];
+    for (let i = 0; i < 3; i++) await dequeue(first, 'a');
+    await test.database.query(`update jobs set lease_expires_at = now() - interval '1 second'`);
+    const free = await holdLane(2);
+    const holder = await holdJob(held);
+    expect((await dequeue(second, 'b', { waitSeconds: 10 }))?.id).toBe(lost);
+    await holder();
+    await free();
+    const rest = [
+      await dequeue(second, 'b', { waitSeconds: 10 }),
+      await dequeue(second, 'b', { waitSeconds: 10 }),
+    ];
+    expect(rest.map((job) => job?.id).sort()).toEqual([held, inHeldLane].sort());
+  });
+
   it('mark other jobs while a transaction holds one job’s row', async () => {
     const ids = [await enqueue(test.database, first), await enqueue(test.database, first)];
     await Promise.all(ids.map(() => dequeue(first, 'a')));
-    const held = Promise.withResolvers<void>();
-    const free = Promise.withResolvers<void>();
-    const holder = test.database.transaction(async (transaction) => {
-      await transaction.query('select from jobs where id = $1 for update', [ids[0]]);
-      held.resolve();
-      await free.promise;
-    });
-    await held.promise;
+    const free = await holdJob(ids[0] ?? 0);
     const [stuck, fine] = ids.map((id) => first.mark({ jobId: id, executorName: 'a' }, 'complete', '', []));
     expect(await fine).toMatchObject({ state: 'completed' });
-    free.resolve();
-    await holder;
+    await free();
     // It was told of the held row, or waited for it.
     await stuck?.catch((error: unknown) => expect(String(error)).toMatch(/lock timeout/));
   });
 
-  /** A transaction that holds the lane's row until the returned function is called. */
-  async function holdLane(tenant: number): Promise<() => Promise<void>> {
+  const holdLane = (tenant: number) => hold('select from lanes where tenant = $1 for update', tenant);
+  const holdJob = (id: number) => hold('select from jobs where id = $1 for update', id);
+
+  /** A transaction that holds a row until the returned function is called. */
+  async function hold(lock: string, key: number): Promise<() => Promise<void>> {
     const held = Promise.withResolvers<void>();
     const free = Promise.withResolvers<void>();
     const holder = test.database.transaction(async (transaction) => {
-      await transaction.query('select from lanes where tenant = $1 for update', [tenant]);
+      await transaction.query(lock, [key]);
       held.resolve();
       await free.promise;
     });

@@ -4,11 +4,16 @@
 -- $6 how many at most.
 with candidate as materialized (
   -- In the order of the small index of running jobs; in the order of ids the planner would read the whole history.
-  select id from jobs
+  select id, queue, tenant from jobs
   where state = 'processing' and not in_lane
     and (lease_expires_at <= kiln_now() or confirm_by <= kiln_now()
       or cancel_requested_at <= kiln_now() - make_interval(secs => $3))
   order by executor_name limit $6
+), lane as materialized (
+  -- Never waits: what somebody holds is left to the next sweep. Otherwise one forgotten transaction would stop it.
+  select queue, tenant from lanes
+  where (queue, tenant) in (select queue, tenant from candidate)
+  for no key update skip locked
 ), job as materialized (
   select id, queue, tenant, needs_limits,
     case
@@ -18,7 +23,7 @@ with candidate as materialized (
       else 'processing'
     end as next_state,
     coalesce(cancel_reason, 'lost') as reason
-  from jobs join candidate using (id)
+  from jobs join candidate using (id, queue, tenant) join lane using (queue, tenant)
   -- Once more, on the row as it is when it is locked.
   where state = 'processing' and not in_lane
     and (lease_expires_at <= kiln_now() or confirm_by <= kiln_now()
@@ -35,16 +40,12 @@ with candidate as materialized (
   from job where jobs.id = job.id
   returning jobs.id, jobs.queue, jobs.tenant, jobs.needs_limits, jobs.state, jobs.failure_kind, jobs.attempt,
     jobs.executor_name
-), lane as materialized (
-  select lane.queue, lane.tenant, back.jobs, back.plain
-  from lanes lane join (
-    select queue, tenant, count(*)::int as jobs, (count(*) filter (where not needs_limits))::int as plain
-    from job where next_state = 'processing' group by queue, tenant
-  ) back using (queue, tenant)
-  order by lane.queue, lane.tenant for no key update of lane
+), back as (
+  select queue, tenant, count(*)::int as jobs, (count(*) filter (where not needs_limits))::int as plain
+  from job where next_state = 'processing' group by queue, tenant
 ), counted as (
-  update lanes set waiting = waiting + lane.jobs, waiting_plain = waiting_plain + lane.plain
-  from lane where lanes.queue = lane.queue and lanes.tenant = lane.tenant
+  update lanes set waiting = waiting + back.jobs, waiting_plain = waiting_plain + back.plain
+  from back where lanes.queue = back.queue and lanes.tenant = back.tenant
 )
 select id, queue, state, failure_kind as "failureKind", attempt, executor_name as "executorName",
   (select pg_notify('kiln_job', string_agg(id::text, ',')) from changed where state <> 'processing') as notified_jobs,
