@@ -42,7 +42,7 @@ async function main(): Promise<{ code: number; kept: boolean }> {
     say(`an earlier demo still runs; stop it with:  kill ${running.join(' ')}`);
     return { code: 1, kept: false };
   }
-  const site = await startSite(directory, { say, signal });
+  const site = await startSite(directory, { say, signal, outlives: values.keep });
   let kept = false;
   try {
     await remember(directory, site.pids);

@@ -31,9 +31,9 @@ export function demoDirectory(): string {
 
 export async function startSite(
   directory: string,
-  options: { say(line: string): void; signal: AbortSignal },
+  options: { say(line: string): void; signal: AbortSignal; outlives: boolean },
 ): Promise<DemoSite> {
-  const { say, signal } = options;
+  const { say, signal, outlives } = options;
   await mkdir(directory, { recursive: true, mode: 0o711 });
   await using stack = new AsyncDisposableStack();
   const docker = stack.use(
@@ -41,6 +41,7 @@ export async function startSite(
       stateDirectory: path.join(directory, 'docker'),
       log: say,
       dockerHost: process.env['DOCKER_HOST'],
+      outlives,
     }),
   );
   signal.throwIfAborted();
@@ -49,6 +50,7 @@ export async function startSite(
     dataDirectory: path.join(directory, 'instance'),
     logFile: path.join(directory, 'instance.log'),
     signal,
+    outlives,
   });
   // Both are waited for, so that what one has begun is there to be stopped when the other fails.
   const [instanceStart, imagesMade] = await Promise.allSettled([starting, images]);
@@ -64,6 +66,7 @@ export async function startSite(
       dockerSocket: docker.socketPath,
       logFile: path.join(directory, 'executor.log'),
       signal,
+      outlives,
     }),
   );
   say(`an executor serves it (log: ${show(executor.logFile)})`);

@@ -24,6 +24,8 @@ export interface DockerdOptions {
   log(line: string): void;
   /** `DOCKER_HOST` */
   dockerHost?: string | undefined;
+  /** A daemon that is started goes on when this process ends; else it ends with it, whatever happens. */
+  outlives?: boolean;
 }
 
 const startSeconds = 30;
@@ -58,8 +60,7 @@ export async function startDockerd(options: DockerdOptions): Promise<Dockerd> {
   const daemon = spawn(
     'setpriv',
     [
-      // Whatever happens to this process, the daemon does not outlive it.
-      '--pdeathsig=TERM',
+      `--pdeathsig=${options.outlives ? 'clear' : 'TERM'}`,
       '--',
       'unshare',
       '--net',

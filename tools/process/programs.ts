@@ -24,6 +24,7 @@ export interface InstanceStart {
   logFile: string;
   env?: NodeJS.ProcessEnv;
   signal?: AbortSignal;
+  outlives?: boolean;
 }
 
 /** Starts `bin/kiln serve` and waits until it says that it is listening. */
@@ -35,6 +36,7 @@ export async function startInstanceProcess(options: InstanceStart): Promise<Inst
     cwd: path.dirname(options.logFile),
     env: programEnvironment(options.env),
     logFile: options.logFile,
+    outlives: options.outlives ?? false,
   });
   try {
     const ready = await instance.waitForLine(/^kiln is listening on (\S+)/, startSeconds, options.signal);
@@ -64,6 +66,7 @@ export interface ExecutorStart {
   signal?: AbortSignal;
   /** How long it may take to reach the instance. */
   readySeconds?: number;
+  outlives?: boolean;
 }
 
 /** Starts `bin/executor run` on the Docker runtime, for the queue `jobs`, and waits until it has reached the instance. */
@@ -85,6 +88,7 @@ export async function startExecutorProcess(options: ExecutorStart): Promise<Runn
       ...options.env,
     }),
     logFile: options.logFile,
+    outlives: options.outlives ?? false,
   });
   try {
     await executor.waitForLine(executorReady, options.readySeconds ?? startSeconds, options.signal);

@@ -48,8 +48,30 @@ it('says when the program cannot be started', async () => {
     cwd: directory,
     env: {},
     logFile: path.join(directory, 'log'),
+    outlives: true,
   });
   await expect(program.waitForLine(/ready/, 5)).rejects.toThrow('nothing ended (could not be started)');
+});
+
+it('ends with the process that started it, even when that one is killed', async () => {
+  const script = `
+    import { RunningProcess } from ${JSON.stringify(path.join(import.meta.dirname, 'running-process.ts'))};
+    const program = new RunningProcess({ name: 'program', program: '/bin/sh', args: ['-c', 'echo ready; exec sleep 60'],
+      cwd: '/', env: process.env, logFile: ${JSON.stringify(path.join(directory, 'inner'))} });
+    await program.waitForLine(/ready/, 10);
+    console.log('pid ' + program.pid);
+    setInterval(() => {}, 1000);`;
+  const starter = new RunningProcess({
+    name: 'starter',
+    program: process.execPath,
+    args: ['--input-type=module-typescript', '--eval', script],
+    cwd: directory,
+    env: { PATH: process.env['PATH'] },
+    logFile: path.join(directory, 'log'),
+  });
+  const pid = Number((await starter.waitForLine(/^pid (\d+)$/, 20))[1]);
+  starter.kill();
+  await expect.poll(() => isRunning(pid), { timeout: 10_000 }).toBe(false);
 });
 
 it('kills a program that does not end when asked, with what it started', async () => {

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, type FSWatcher, openSync, readFileSync, watch } from 'node:fs';
+import { closeSync, existsSync, type FSWatcher, openSync, readFileSync, watch } from 'node:fs';
 
 export interface StartOptions {
   /** Names it in errors. */
@@ -10,6 +10,8 @@ export interface StartOptions {
   env: NodeJS.ProcessEnv;
   /** Everything it writes goes here, also after this process has ended. Emptied at the start. */
   logFile: string;
+  /** It goes on when this process ends. Else it is asked to end then, whatever happened to this process. */
+  outlives?: boolean;
 }
 
 interface Exit {
@@ -40,7 +42,8 @@ export class RunningProcess implements AsyncDisposable {
     const log = openSync(options.logFile, 'w', 0o600);
     this.#watcher = watch(options.logFile, () => this.#look());
     try {
-      this.#child = spawn(options.program, options.args, {
+      const [program = '', ...args] = [...tie(options), options.program, ...options.args];
+      this.#child = spawn(program, args, {
         cwd: options.cwd,
         env: options.env,
         detached: true,
@@ -148,6 +151,14 @@ export class RunningProcess implements AsyncDisposable {
   #look(): void {
     for (const look of this.#looks) look();
   }
+}
+
+/** `setpriv` (util-linux) has the kernel do it; where that is missing a killed process leaves its programs running. */
+function tie({ outlives, env }: StartOptions): string[] {
+  if (outlives || process.platform !== 'linux') return [];
+  const directories = (env['PATH'] ?? '').split(':');
+  const isThere = directories.some((directory) => existsSync(`${directory}/setpriv`));
+  return isThere ? ['setpriv', '--pdeathsig=TERM', '--'] : [];
 }
 
 function describeExit({ code, signal }: Exit): string {
