@@ -40,6 +40,9 @@ export function pageNotFound(): Refused {
   return refusedText(404, '404 page not found');
 }
 
+/** One for all: an abort without a reason makes an error with a stack, thousands of times a second. */
+const connectionClosed = new Error('the connection was closed');
+
 /**
  * A controller that aborts when the connection closes and when the server does; the request may abort it itself too.
  * (Not `AbortSignal.any`: what it makes of a signal that never aborts is hard to get rid of, thousands of times a second.)
@@ -49,9 +52,9 @@ export function connectionController(reply: FastifyReply, held: Set<AbortControl
   held.add(over);
   reply.raw.once('close', () => {
     held.delete(over);
-    over.abort();
+    over.abort(connectionClosed);
   });
-  if (reply.raw.destroyed) over.abort();
+  if (reply.raw.destroyed) over.abort(connectionClosed);
   return over;
 }
 

@@ -19,6 +19,8 @@ const statement: Statement = {
 };
 /** Notifications hold up to 8000 bytes, ids up to 16 digits. */
 const maxIdsPerNotification = 400;
+/** Changes within this time travel together; under load each would be a statement of its own. */
+const gatherMilliseconds = 20;
 
 /**
  * Changes by claims and marks. Their statements send no notification themselves: Postgres lets one session at a
@@ -32,20 +34,26 @@ export function createBroadcast(
   log: Logger,
 ): Broadcast {
   let pending: number[] = [];
-  let sending: Promise<void> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let sending: Promise<void> = Promise.resolve();
   return {
     changed(jobIds) {
       if (jobIds.length === 0) return;
       watchers.notify(jobIds);
       pending.push(...jobIds);
-      sending ??= send();
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        sending = sending.then(send);
+      }, gatherMilliseconds);
     },
     receive(payload) {
       const [ids = '', sender] = payload.split('@');
       if (sender !== origin) watchers.notify(ids.split(',').map(Number));
     },
     async [Symbol.asyncDispose]() {
+      clearTimeout(timer);
       await sending;
+      await send();
     },
   };
 
@@ -62,6 +70,5 @@ export function createBroadcast(
         pending = [];
       }
     }
-    sending = undefined;
   }
 }

@@ -110,10 +110,13 @@ export function jobLogRoutes(
   );
 }
 
+/** One for all: every connection ends, nearly always with nothing waiting for it. */
+const clientGone = new ApiError(400, 'client_gone', 'The client closed the connection');
+
 /** Aborts when the client is gone or the instance stops, with the error that answers what waits for it. */
 export function connectionSignal(reply: FastifyReply, shutdown: AbortSignal): AbortSignal {
   const gone = new AbortController();
-  const abort = () => gone.abort(new ApiError(400, 'client_gone', 'The client closed the connection'));
+  const abort = () => gone.abort(clientGone);
   reply.raw.once('close', abort);
   if (reply.raw.destroyed) abort();
   return AbortSignal.any([gone.signal, shutdown]);
