@@ -34,6 +34,8 @@ export interface InstanceOptions {
   listen?: ListenAddress;
   /** A PostgreSQL database in place of the embedded one. */
   databaseURL?: string | undefined;
+  /** Log archives and submitted files; else `blobs` in the data directory. Shared by all instances on one database. */
+  blobDirectory?: string | undefined;
   /** A site configuration of the operator's, only read; else `site-config.jsonc` in the data directory. */
   siteConfigFile?: string | undefined;
   trustProxy?: TrustProxy | undefined;
@@ -78,7 +80,7 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   await migrate({ database, log });
   await createFirstAdmin({ database, dataDirectory, log });
 
-  const blobDirectory = join(dataDirectory, 'blobs');
+  const blobDirectory = options.blobDirectory ?? join(dataDirectory, 'blobs');
   const blobs = await openLocalBlobs(blobDirectory);
   await claimBlobDirectory(database, blobDirectory);
   const metrics = createMetrics(log);

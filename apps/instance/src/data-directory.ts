@@ -83,8 +83,8 @@ export async function claimBlobDirectory(database: Database, directory: string):
   const [row] = await database.query<{ id: string }>('select id from blob_directory');
   if (row?.id === id) return;
   throw new SettingsError(
-    `KILN_DATA_DIR: the database keeps its logs and files in another data directory (its blobs/id says ${row?.id}; ${path} says ${id}). ` +
-      'Start the instance with that directory, on one machine at a time. ' +
+    `KILN_BLOB_DIR: the database keeps its logs and files in another directory (its file "id" says ${row?.id}; ${path} says ${id}). ` +
+      'Start the instance with that directory: with KILN_DATA_DIR when it is the only instance, with KILN_BLOB_DIR when several share it. ' +
       'If it is lost, "delete from blob_directory" in the database makes this directory the one; logs and files of earlier jobs are gone then.',
   );
 }

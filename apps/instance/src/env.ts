@@ -29,6 +29,12 @@ export const instanceSettings = z.object({
       range: '`postgres://USER:PASSWORD@HOST:PORT/DATABASE`',
       shown: 'the embedded database',
     }),
+  KILN_BLOB_DIR: z.string().optional().meta({
+    description:
+      'Directory of log archives and submitted files. Several instance processes on one database need the same one, on a file system that all of them reach; each has a data directory of its own, and all get the same KILN_SITE_CONFIG_FILE.',
+    range: 'a path; made when it is missing',
+    shown: '`blobs` in the data directory',
+  }),
   KILN_SITE_CONFIG_FILE: z.string().optional().meta({
     description:
       'A site configuration file of yours, such as one from a configuration management. It is read and followed, never written.',

@@ -304,7 +304,7 @@ describe('starting and stopping', () => {
     const other = await mkdtemp(join(tmpdir(), 'kiln-other-'));
     try {
       await expect(composeInstance({ ...shared, dataDirectory: other })).rejects.toThrow(
-        /KILN_DATA_DIR: the database keeps its logs and files in another data directory/,
+        /KILN_BLOB_DIR: the database keeps its logs and files in another directory/,
       );
     } finally {
       await rm(other, { recursive: true, force: true });

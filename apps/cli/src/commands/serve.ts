@@ -32,6 +32,9 @@ async function serve(options: ServeOptions, invocation: Invocation): Promise<voi
       dataDirectory: path.resolve(invocation.cwd, settings.KILN_DATA_DIR),
       listen: settings.KILN_LISTEN,
       databaseURL: settings.KILN_DATABASE_URL,
+      ...(settings.KILN_BLOB_DIR === undefined
+        ? {}
+        : { blobDirectory: path.resolve(invocation.cwd, settings.KILN_BLOB_DIR) }),
       siteConfigFile: settings.KILN_SITE_CONFIG_FILE,
       trustProxy: settings.KILN_TRUST_PROXY,
       metricsListen: settings.KILN_METRICS_LISTEN,

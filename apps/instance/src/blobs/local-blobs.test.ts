@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -51,12 +51,15 @@ describe('local blobs', () => {
     expect(await readdir(join(directory, 'unfinished'))).toEqual([]);
   });
 
-  it('remove what a killed process left unfinished', async () => {
+  it('remove what a killed process left unfinished, and leave what another one is writing', async () => {
     const other = join(directory, 'other');
     await mkdir(join(other, 'unfinished'), { recursive: true });
-    await writeFile(join(other, 'unfinished', 'half'), 'x');
+    const twoHoursAgo = new Date(Date.now() - 7_200_000);
+    await writeFile(join(other, 'unfinished', 'abandoned'), 'x');
+    await utimes(join(other, 'unfinished', 'abandoned'), twoHoursAgo, twoHoursAgo);
+    await writeFile(join(other, 'unfinished', 'in-progress'), 'x');
     await openLocalBlobs(other);
-    expect(await readdir(join(other, 'unfinished'))).toEqual([]);
+    expect(await readdir(join(other, 'unfinished'))).toEqual(['in-progress']);
   });
 
   it('refuse keys that lead elsewhere', async () => {

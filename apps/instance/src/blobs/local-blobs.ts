@@ -4,15 +4,18 @@ import { mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises
 import { dirname, join } from 'node:path';
 import type { BlobRange, Blobs } from './blobs.ts';
 
+/** A file that nobody has written to for so long belongs to a process that was killed. */
+const abandonedAfterMilliseconds = 3_600_000;
+
 /**
- * Blobs as files below a directory of one instance. A blob appears by a rename, after its bytes are on the disk.
- * @param directory made when it is missing; nothing else may write to it
+ * Blobs as files below a directory, which several instances may share. A blob appears by a rename, after its bytes
+ * are on the disk.
+ * @param directory made when it is missing; nothing but instances may write to it
  */
 export async function openLocalBlobs(directory: string): Promise<Blobs> {
   const unfinished = join(directory, 'unfinished');
   await mkdir(unfinished, { recursive: true, mode: 0o700 });
-  // Left by a process that was killed while it wrote. No other one writes here.
-  for (const name of await readdir(unfinished)) await rm(join(unfinished, name), { force: true });
+  await removeAbandoned(unfinished);
 
   return {
     async put(key, body) {
@@ -40,6 +43,14 @@ export async function openLocalBlobs(directory: string): Promise<Blobs> {
       await unlessMissing(unlink(join(directory, 'blobs', ...components(key))));
     },
   };
+}
+
+async function removeAbandoned(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const path = join(directory, name);
+    const file = await unlessMissing(stat(path));
+    if (file && file.mtimeMs < Date.now() - abandonedAfterMilliseconds) await rm(path, { force: true });
+  }
 }
 
 /** Opens the file when reading begins, so that a blob nobody reads leaves nothing open. */
