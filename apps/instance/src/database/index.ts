@@ -8,6 +8,6 @@ export {
   isUnstorableValue,
   sqlState,
 } from './errors.ts';
-export { type MigrateOptions, type Migration, migrate } from './migrate.ts';
+export { type MigrateOptions, type Migration, migrate, readMigrations } from './migrate.ts';
 export { type OpenDatabaseOptions, openDatabase } from './open-database.ts';
 export { loadStatements } from './statements.ts';
