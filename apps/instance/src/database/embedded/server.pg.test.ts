@@ -54,7 +54,7 @@ describe('embedded Postgres', () => {
   });
 
   it('is started again when it is killed', async () => {
-    await using database = await open();
+    await using database = await openDatabase({ dataDirectory, log });
     await database.query('create table kept as select 42 as answer');
     process.kill(await postmasterPid(), 'SIGKILL');
     const started = performance.now();
