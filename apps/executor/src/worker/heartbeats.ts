@@ -20,6 +20,8 @@ export interface HeartbeatOptions {
 }
 
 export interface Heartbeats {
+  /** Resolves at the first answer: from then on the instance can say of a claim how this executor isolates jobs. */
+  introduced: Promise<void>;
   /** There is a new job: the instance should hear of it before the current call ends. */
   jobStarted(): void;
   /** Sends a last one that says why the executor ended. */
@@ -40,6 +42,8 @@ export function startHeartbeats(options: HeartbeatOptions): Heartbeats {
   const { client, jobs, log } = options;
   const ended = new AbortController();
   let interruption = new AbortController();
+  const introduced = Promise.withResolvers<void>();
+  let isIntroduced = false;
   let failures = 0;
   let interruptTimer: NodeJS.Timeout | undefined;
 
@@ -67,7 +71,10 @@ export function startHeartbeats(options: HeartbeatOptions): Heartbeats {
   async function beat(): Promise<number> {
     const startedAt = performance.now();
     try {
-      const verdict = await report(true);
+      // The first one is not held: see `introduced`.
+      const verdict = await report(isIntroduced);
+      isIntroduced = true;
+      introduced.resolve();
       if (failures > 0) log.warn({ failed: failures }, 'heartbeats are answered again');
       failures = 0;
       options.onDrain(verdict.drain);
@@ -107,6 +114,7 @@ export function startHeartbeats(options: HeartbeatOptions): Heartbeats {
   });
 
   return {
+    introduced: introduced.promise,
     jobStarted() {
       if (!client.offers('cancel-push')) return;
       interruptTimer ??= setTimeout(() => {

@@ -102,6 +102,7 @@ export function startWorker(options: WorkerOptions): Worker {
       'connected to the instance',
     );
     const activeTimer = startActiveTimer(settings.maxActiveTimeSeconds, drain);
+    await Promise.race([heartbeats.introduced, aborted(draining.signal)]);
     await takeJobs((document) => {
       start(document);
       heartbeats.jobStarted();
@@ -240,4 +241,9 @@ function startActiveTimer(seconds: number, drain: (because: string) => void): No
 
 function why(end: JobEnd): { because?: string } {
   return 'message' in end ? { because: end.message } : {};
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
