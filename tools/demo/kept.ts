@@ -1,16 +1,36 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
-/** What an earlier demo left running: kept on purpose, or because it was killed. */
-export async function findRunning(directory: string): Promise<number[]> {
-  const text = await readFile(file(directory), 'utf8').catch(() => '[]');
-  const pids: unknown = JSON.parse(text);
-  if (!Array.isArray(pids)) return [];
-  const running = await Promise.all(pids.map((pid) => belongsTo(Number(pid), directory)));
-  return pids.map(Number).filter((_, index) => running[index]);
+/** Process numbers of what a demo started. */
+export interface SitePids {
+  executor: number;
+  instance: number;
+  /** Absent where the machine's own daemon is used. */
+  docker?: number;
 }
 
-export function remember(directory: string, pids: readonly number[]): Promise<void> {
+/** What an earlier demo left running: kept on purpose, or because it was killed. Undefined: nothing. */
+export async function findRunning(directory: string): Promise<Partial<SitePids> | undefined> {
+  const text = await readFile(file(directory), 'utf8').catch(() => '{}');
+  const remembered: Partial<SitePids> = JSON.parse(text);
+  const running: Partial<SitePids> = {};
+  for (const name of ['executor', 'instance', 'docker'] as const) {
+    const pid = remembered[name];
+    if (pid !== undefined && (await belongsTo(pid, directory))) running[name] = pid;
+  }
+  return Object.keys(running).length > 0 ? running : undefined;
+}
+
+/**
+ * How a person stops it. An executor lets running jobs finish at the first signal, for which it needs the others, and
+ * gives them back at a second one.
+ */
+export function stopCommand({ executor, instance, docker }: Partial<SitePids>): string {
+  const all = [executor, instance, docker].filter((pid) => pid !== undefined).join(' ');
+  return executor === undefined ? `kill ${all}` : `kill -INT ${executor}; kill ${all}`;
+}
+
+export function remember(directory: string, pids: SitePids): Promise<void> {
   return writeFile(file(directory), JSON.stringify(pids));
 }
 

@@ -7,7 +7,7 @@ import { checkout, programEnvironment, runKiln } from '../process/programs.ts';
 import { ensureSystem } from '../setup/ensure-system.ts';
 import { needNames } from '../setup/needs.ts';
 import { demoJob } from './job.ts';
-import { findRunning, forget, remember } from './kept.ts';
+import { findRunning, forget, remember, stopCommand } from './kept.ts';
 import { demoRepository } from './repository.ts';
 import { type DemoSite, demoDirectory, show, startSite } from './site.ts';
 
@@ -38,8 +38,8 @@ async function main(): Promise<{ code: number; kept: boolean }> {
   });
   await ensureSystem({ need: needNames, yes: values.yes, signal });
   const running = await findRunning(directory);
-  if (running.length > 0) {
-    say(`an earlier demo still runs; stop it with:  kill ${running.join(' ')}`);
+  if (running) {
+    say(`an earlier demo still runs; stop it with:  ${stopCommand(running)}`);
     return { code: 1, kept: false };
   }
   const site = await startSite(directory, { say, signal, outlives: values.keep });
@@ -115,7 +115,7 @@ function tellWhereToLook({ instance, pids }: DemoSite, keep: boolean): void {
   say(`  export KILN_URL=${instance.url} KILN_DATA_DIR=${instance.dataDirectory}`);
   say('  bin/kiln job list');
   say('  bin/kiln job submit --wait --image kiln-demo/busybox:1 -- echo hello');
-  say(`to stop it:  kill ${pids.join(' ')}`);
+  say(`to stop it:  ${stopCommand(pids)}`);
 }
 
 function echo(command: readonly string[]): void {

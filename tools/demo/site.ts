@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { jobListSchema } from '@kiln/protocol';
 import { ensureDockerd, ensureImages } from '../docker/index.ts';
 import {
   checkout,
@@ -8,14 +9,12 @@ import {
   startExecutorProcess,
   startInstanceProcess,
 } from '../process/programs.ts';
-import type { RunningProcess } from '../process/running-process.ts';
+import type { SitePids } from './kept.ts';
 
 /** What the demo runs: a Docker daemon (the machine's own where one answers), an instance and an executor. */
 export interface DemoSite extends AsyncDisposable {
   instance: InstanceProcess;
-  executor: RunningProcess;
-  /** Process numbers of what was started here, in the order in which they are stopped. */
-  pids: number[];
+  pids: SitePids;
 }
 
 /** A daemon's socket lies below it, and the path of a socket is at most 107 characters long. */
@@ -58,7 +57,7 @@ export async function startSite(
   const instance = stack.use(instanceStart.value);
   if (imagesMade.status === 'rejected') throw imagesMade.reason;
   say(`an instance runs at ${instance.url} (log: ${show(instance.process.logFile)})`);
-  signal.throwIfAborted();
+  await cancelLeftJobs(instance, signal);
   const executor = stack.use(
     await startExecutorProcess({
       instance,
@@ -77,10 +76,25 @@ export async function startSite(
   const owned = stack.move();
   return {
     instance,
-    executor,
-    pids: [executor.pid, instance.process.pid, docker.pid].filter((pid) => pid !== undefined),
+    pids: {
+      executor: executor.pid,
+      instance: instance.process.pid,
+      ...(docker.pid === undefined ? {} : { docker: docker.pid }),
+    },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** An interrupted demo leaves its job unfinished; the executor would take it before the one of this demo. */
+async function cancelLeftJobs({ url, adminToken }: InstanceProcess, signal: AbortSignal): Promise<void> {
+  const headers = { authorization: `token ${adminToken}` };
+  for (const state of ['queued', 'processing']) {
+    const response = await fetch(`${url}/.api/jobs?state=${state}`, { headers, signal });
+    const { jobs } = jobListSchema.parse(await response.json());
+    for (const { id } of jobs) {
+      await fetch(`${url}/.api/jobs/${id}/cancel`, { method: 'POST', headers, signal });
+    }
+  }
 }
 
 /** Relative to the working directory where that is shorter. */
