@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type JobDocument, messages, renderJobDocument } from '@kiln/protocol';
+import { emptyDocument } from '@kiln/protocol/testing';
 import { serveGit } from './plain-git.ts';
 
 /** A job as the test double keeps it. */
@@ -64,20 +65,6 @@ export interface PlainInstanceOptions {
   stalledSeconds?: number;
   documentVersion?: 1 | 2;
 }
-
-const emptyDocument: Omit<JobDocument, 'id' | 'token'> = {
-  repositoryName: '',
-  repositoryDirectory: '',
-  commit: '',
-  fetchTags: false,
-  shallowClone: false,
-  sparseCheckout: [],
-  files: {},
-  dockerSteps: [],
-  cliSteps: [],
-  redactedValues: {},
-  dockerAuthConfig: {},
-};
 
 /**
  * TEST DOUBLE of an instance that knows the reference's executor protocol and none of Kiln's extensions: in memory, one

@@ -3,23 +3,17 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DockerStep, JobDocument } from '@kiln/protocol';
+import { emptyDocument } from '@kiln/protocol/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { renderScript, scriptPath } from './step-script.ts';
 
 const document: JobDocument = {
+  ...emptyDocument,
   id: 42,
   token: '',
   repositoryName: 'github.com/acme/widgets',
-  repositoryDirectory: '',
   commit: 'deadbeef',
-  fetchTags: false,
   shallowClone: true,
-  sparseCheckout: [],
-  files: {},
-  dockerSteps: [],
-  cliSteps: [],
-  redactedValues: {},
-  dockerAuthConfig: {},
 };
 
 let directory: string;

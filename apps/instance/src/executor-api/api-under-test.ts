@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import type { JobDocument } from '@kiln/protocol';
+import { emptyDocument } from '@kiln/protocol/testing';
 import { pino } from 'pino';
 import { startTestDatabase } from '../../../../test/kit/database.ts';
 import { openLocalBlobs } from '../blobs/index.ts';
@@ -32,21 +33,6 @@ export interface ApiUnderTest extends AsyncDisposable {
 
 export const secret = 'a-shared-secret-of-some-length';
 export const sharedSecret = { authorization: `token-executor ${secret}` };
-
-/** What a producer gives for a job of which nothing is known. */
-const emptyDocument: Omit<JobDocument, 'id' | 'token'> = {
-  repositoryName: '',
-  repositoryDirectory: '',
-  commit: '',
-  fetchTags: false,
-  shallowClone: false,
-  sparseCheckout: [],
-  files: {},
-  dockerSteps: [],
-  cliSteps: [],
-  redactedValues: {},
-  dockerAuthConfig: {},
-};
 
 export async function startApi(overrides: Partial<ExecutorApiOptions> = {}): Promise<ApiUnderTest> {
   await using resources = new AsyncDisposableStack();

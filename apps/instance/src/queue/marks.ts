@@ -1,10 +1,10 @@
-import type { FailureKind, JobState, QueueName, Usage } from '@kiln/protocol';
+import { type FailureKind, type JobState, messages, type QueueName, type Usage } from '@kiln/protocol';
 import type { Logger } from 'pino';
 import type { Database, Statement } from '../database/index.ts';
 import { cleanJSON, cleanText } from './clean-text.ts';
 import { createGroup, type Group } from './grouping.ts';
 import type { JobCaller, MarkKind, MarkResult, Refusal } from './queue.ts';
-import { outOfTimePrefix, repeatHours } from './settings.ts';
+import { repeatHours } from './settings.ts';
 
 export interface Mark {
   caller: JobCaller;
@@ -58,7 +58,7 @@ export function createMarks({ database, statement, log, onEnded }: MarkOptions):
       ),
       calls.map(({ usage }) => cleanJSON(usage)),
       repeatHours,
-      outOfTimePrefix,
+      messages.overTimePrefix,
     ]);
     const results: MarkResult[] = [];
     const ended: EndedJob[] = [];

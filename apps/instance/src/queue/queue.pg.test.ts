@@ -1,5 +1,5 @@
+import { messages } from '@kiln/protocol';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { lostTooOftenMessage } from './settings.ts';
 import { type QueueKit, startQueueKit } from './testing/queue-kit.ts';
 import { jobsAhead, pastAttempts, queueCounts } from './views.ts';
 
@@ -170,7 +170,7 @@ describe('queue', () => {
       expect(await kit.row(id)).toMatchObject({
         state: 'failed',
         failureKind: 'lost',
-        failureMessage: lostTooOftenMessage,
+        failureMessage: messages.lostTooOften,
         resets: 3,
         attempt: 4,
       });

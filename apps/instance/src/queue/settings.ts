@@ -30,8 +30,3 @@ export const safetyRefreshMilliseconds = 5000;
 
 /** The queue that is served when several have jobs, in these proportions. */
 export const queueWeights = { batches: 4, codeintel: 1, jobs: 4 } as const;
-
-/** The reference's own text, which its console shows. */
-export const lostTooOftenMessage = 'job processor died while handling this message too many times';
-/** Start of the message with which an executor reports the end of a job's time. */
-export const outOfTimePrefix = 'job exceeded maximum execution time';

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { FailureKind, JobState, QueueName } from '@kiln/protocol';
+import { type FailureKind, type JobState, messages, type QueueName } from '@kiln/protocol';
 import type { Logger } from 'pino';
 import type { Database, Statement, Transaction } from '../database/index.ts';
 import {
@@ -7,11 +7,9 @@ import {
   confirmSeconds,
   gapGraceSeconds,
   leaseSeconds,
-  lostTooOftenMessage,
   maxBeatGapSeconds,
   maxLeaseSeconds,
   maxResets,
-  outOfTimePrefix,
   sweepIntervalMilliseconds,
   unconfirmedPerReset,
 } from './settings.ts';
@@ -64,8 +62,8 @@ export async function sweep({ database, statements, log, onEnded }: SweepOptions
       unconfirmedPerReset,
       maxResets,
       cancelPatienceSeconds,
-      lostTooOftenMessage,
-      outOfTimePrefix,
+      messages.lostTooOften,
+      messages.overTimePrefix,
       maxRowsPerStep,
     ]);
   });

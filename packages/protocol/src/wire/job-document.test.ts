@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { documentNames, readDocument } from '../testing/fixtures.ts';
+import { emptyDocument } from '../testing/index.ts';
 import { type JobDocument, parseJobDocument, renderJobDocument } from './job-document.ts';
 
 describe.each(documentNames)('the document %s', (name) => {
@@ -44,21 +45,7 @@ describe('versions 1 and 2 and the oldest shape', () => {
 
 describe('reading', () => {
   it('needs nothing but an id', () => {
-    expect(parseJobDocument({ id: 7 })).toEqual({
-      id: 7,
-      token: '',
-      repositoryName: '',
-      repositoryDirectory: '',
-      commit: '',
-      fetchTags: false,
-      shallowClone: false,
-      sparseCheckout: [],
-      files: {},
-      dockerSteps: [],
-      cliSteps: [],
-      redactedValues: {},
-      dockerAuthConfig: {},
-    });
+    expect(parseJobDocument({ id: 7 })).toEqual({ ...emptyDocument, id: 7, token: '' });
     expect(() => parseJobDocument({})).toThrow();
   });
 

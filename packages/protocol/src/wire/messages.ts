@@ -24,7 +24,9 @@ export const messages = {
     `unsupported queue name(s) '${names.join(', ')}' submitted in queueJobIds, executor is configured for queues '${configured.join(', ')}'`,
   lostTooOften: 'job processor died while handling this message too many times',
   documentFailed: (cause: string) => `failed to transform record: ${cause}`,
-  overTime: (limit: string) => `job exceeded maximum execution time of ${limit}`,
+  /** Begins the message of a job that ran out of time, whoever noticed. */
+  overTimePrefix: 'job exceeded maximum execution time',
+  overTime: (limit: string) => `${messages.overTimePrefix} of ${limit}`,
 } as const;
 
 export const jobIdHeader = 'X-Sourcegraph-Job-ID';
