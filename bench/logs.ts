@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import type { BenchResult } from './bench.ts';
 import { type LogSite, writeLargeLog } from './log-load/large-log.ts';
 import { measureLineLatency } from './log-load/line-latency.ts';
-import { randomLines, textLikeBuildLogs } from './log-load/texts.ts';
+import { blockBytes, randomLines, textLikeBuildLogs } from './log-load/texts.ts';
 import { startBenchDocker } from './site/bench-docker.ts';
 import { startBenchExecutor } from './site/bench-executor.ts';
 import { startBenchInstance, startBenchPostgres } from './site/bench-site.ts';
@@ -12,14 +12,15 @@ import { quantile } from './site/quantiles.ts';
 export const about =
   'a large log: bytes from executor to instance, memory of the instance, time to a subscriber';
 
-const warmUpBytes = 5e6;
+const warmUpMegabytes = 5;
 
 export async function run(args: string[], signal: AbortSignal): Promise<BenchResult> {
   const { values } = parseArgs({
     args,
     options: { megabytes: { type: 'string', default: '100' }, lines: { type: 'string', default: '300' } },
   });
-  const bytes = Number(values.megabytes) * 1e6;
+  const megabytes = Number(values.megabytes);
+  const bytes = megabytes * blockBytes;
   await using docker = await startBenchDocker(signal);
   await using postgres = await startBenchPostgres();
   await using instance = await startBenchInstance(await postgres.createDatabase('kiln'), signal);
@@ -32,9 +33,10 @@ export async function run(args: string[], signal: AbortSignal): Promise<BenchRes
   });
   const site: LogSite = { instance, proxy, image: docker.image, signal };
 
-  await writeLargeLog(site, { text: textLikeBuildLogs, bytes: warmUpBytes, watched: true });
-  const build = await writeLargeLog(site, { text: textLikeBuildLogs, bytes, watched: false });
-  const random = await writeLargeLog(site, { text: randomLines, bytes, watched: true });
+  await writeLargeLog(site, { text: textLikeBuildLogs, megabytes: warmUpMegabytes, watched: true });
+  console.error(`writing ${megabytes} MB of build text, then of random text`);
+  const build = await writeLargeLog(site, { text: textLikeBuildLogs, megabytes, watched: false });
+  const random = await writeLargeLog(site, { text: randomLines, megabytes, watched: true });
   const latencies = await measureLineLatency(site, Number(values.lines));
 
   const runs = [

@@ -4,7 +4,7 @@ import type { BenchInstance } from '../site/bench-site.ts';
 import type { CountingProxy } from '../site/counting-proxy.ts';
 import { completion, followJob, outcome, readOutput, submitJob } from '../site/jobs.ts';
 import { peakResidentBytes, resetPeak, residentBytes } from '../site/process-figures.ts';
-import type { Text } from './texts.ts';
+import { blockBytes, type Text } from './texts.ts';
 
 /** What a job with a log is run on. */
 export interface LogSite {
@@ -33,14 +33,15 @@ const linePrefix = 'stdout: ';
 const lineFeed = 10;
 
 /**
- * Has a step write so many bytes, and makes sure that all of them are kept.
+ * Has a step write so many megabytes, and makes sure that all of them are kept.
  * @param options.watched a subscriber follows the log meanwhile
  */
 export async function writeLargeLog(
   { instance, proxy, image, signal }: LogSite,
-  { text, bytes, watched }: { text: Text; bytes: number; watched: boolean },
+  { text, megabytes, watched }: { text: Text; megabytes: number; watched: boolean },
 ): Promise<LargeLog> {
-  const { run, files } = text(bytes);
+  const { run, files } = text(megabytes);
+  const bytes = megabytes * blockBytes;
   // What the job before left to do (its log is archived soon after its end) is not this one's.
   await sleep(restMs, undefined, { signal });
   const idleBytes = await residentBytes(instance.pid);

@@ -1,19 +1,28 @@
 import type { BenchJob } from '../site/jobs.ts';
 
-/** A step that writes exactly so many bytes of lines to its stdout, the same ones each time. */
-export type Text = (bytes: number) => Pick<BenchJob, 'files'> & { run: string };
+/** A step that writes so many megabytes of lines to its stdout, the same ones each time. */
+export type Text = (megabytes: number) => Pick<BenchJob, 'files'> & { run: string };
 
 /** Compilers, test runners, downloads and a server under test: much repetition, some numbers, some hashes. */
-export const textLikeBuildLogs: Text = (bytes) => ({
-  run: `awk -v bytes=${bytes} -f write-log.awk`,
-  files: { 'write-log.awk': program(buildLine) },
-});
+export const textLikeBuildLogs: Text = (megabytes) => repeated(megabytes, buildLine);
 
-/** Nothing repeats: the worst that text can be. */
-export const randomLines: Text = (bytes) => ({
-  run: `awk -v bytes=${bytes} -f write-log.awk`,
-  files: { 'write-log.awk': program(randomLine) },
-});
+/** Nothing repeats within the reach of a compressor: the worst that text can be. */
+export const randomLines: Text = (megabytes) => repeated(megabytes, randomLine);
+
+export const blockBytes = 1_000_000;
+
+/** One block over and over: as fast as a pipe takes it, and no chunk that is sent is longer than a block. */
+function repeated(megabytes: number, line: string): ReturnType<Text> {
+  return {
+    run: `awk -v bytes=${blockBytes} -f write-block.awk > block
+written=0
+while [ $written -lt ${megabytes} ]; do
+  cat block
+  written=$((written + 1))
+done`,
+    files: { 'write-block.awk': program(line) },
+  };
+}
 
 /** Written here instead of awk's rand(), which each awk has its own of. */
 const program = (line: string): string => `
