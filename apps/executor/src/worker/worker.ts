@@ -7,6 +7,7 @@ import type { Metrics } from '../telemetry/index.ts';
 import { freeDiskBytes } from './disk-reserve.ts';
 import { startHeartbeats } from './heartbeats.ts';
 import { createRunningJobs } from './running-jobs.ts';
+import { watchRuntime } from './runtime-health.ts';
 import { connect } from './start-up.ts';
 
 export interface WorkerSettings {
@@ -42,7 +43,6 @@ export interface Worker {
 }
 
 const mostFailurePauseSeconds = 10;
-const infrastructurePauseSeconds = 5;
 const diskPauseSeconds = 5;
 const diskTellSeconds = 60;
 
@@ -56,7 +56,7 @@ export function startWorker(options: WorkerOptions): Worker {
   let because = '';
   let claimed = 0;
   let pausedByInstance = false;
-  let pausedUntil = 0;
+  const runtimeHealth = watchRuntime(surroundings.runtime, log);
   let toldAboutDiskAt = Number.NEGATIVE_INFINITY;
 
   function drain(why: string): void {
@@ -158,7 +158,7 @@ export function startWorker(options: WorkerOptions): Worker {
   /** @returns seconds after which to look again; 0: a job may be taken */
   async function whyNotNow(): Promise<number> {
     if (pausedByInstance) return settings.pollIntervalSeconds;
-    const pause = (pausedUntil - performance.now()) / 1000;
+    const pause = await runtimeHealth.pauseSeconds();
     if (pause > 0) return pause;
     const { directory } = surroundings.workspaceRoot;
     try {
@@ -203,8 +203,7 @@ export function startWorker(options: WorkerOptions): Worker {
           { job: id, queue, attempt, end: end.kind, duration: formatDuration(seconds), ...why(end) },
           'job ended',
         );
-        if (end.kind === 'release' && end.reason === 'infrastructure')
-          pausedUntil = performance.now() + infrastructurePauseSeconds * 1000;
+        if (end.kind === 'release' && end.reason === 'infrastructure') runtimeHealth.suspect();
       } catch (error) {
         // Nothing is reported: the lease runs out and another executor takes the job.
         log.error({ error, job: id, queue }, 'could not run or report a job');
