@@ -103,6 +103,25 @@ test('hooks, submodules and filters of a hostile repository do nothing', async (
   expect(await readdir(join(workspace, '.git', 'hooks')).catch(() => [])).toEqual([]);
 });
 
+test('pointers of LFS and submodules are named in the log', async () => {
+  const pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n';
+  const commit = await repository.commit({
+    '.gitattributes': '*.bin filter=lfs diff=lfs merge=lfs -text\n',
+    '.gitmodules': '[submodule "x"]\n\tpath = x\n\turl = https://example.invalid/x\n',
+    'media/film.bin': pointer,
+    'real.bin': 'not a pointer\n',
+    'pointer.txt': pointer,
+  });
+  const { job } = await clone({ commit });
+  expect(job.failureMessage).toBeUndefined();
+  const out = job.logs.find(({ key }) => key === 'setup.git.missing')?.out;
+  expect(out?.split('\n')).toEqual([
+    'stderr: [kiln] files of Git LFS are pointers here, without their contents: "media/film.bin"',
+    'stderr: [kiln] submodules are not cloned: their directories are empty',
+    '',
+  ]);
+});
+
 test.each([
   [{ commit: '--upload-pack=touch /tmp/x' }, /is not a commit$/],
   [{ commit: 'abc', repositoryName: '../other' }, /has "\.\." in it/],

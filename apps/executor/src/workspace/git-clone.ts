@@ -7,6 +7,7 @@ import type { JobLog } from '../logs/index.ts';
 import { type GitProxy, openGitProxy, proxyKeyHeader } from './git-proxy.ts';
 import { runHostCommand } from './host-command.ts';
 import { makeDirectoryInside, pathComponents } from './inside.ts';
+import { noteWhatIsMissing } from './missing-contents.ts';
 
 export interface CloneOptions {
   document: JobDocument;
@@ -92,6 +93,7 @@ export async function cloneRepository(options: CloneOptions): Promise<void> {
     '--force',
     commit,
   ]);
+  await noteWhatIsMissing({ directory, env, log, signal });
   await git('set-remote', ['remote', 'set-url', 'origin', repositoryName]);
 }
 
