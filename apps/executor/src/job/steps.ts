@@ -49,6 +49,7 @@ async function runStep(options: StepsOptions, step: SandboxStep, logKey: string)
   const entry = log.begin(logKey, sandbox.commandLine(step));
   let exitCode = -1;
   try {
+    await checkScript(sandbox, step);
     const result = await sandbox.run(step, entry, signal);
     exitCode = result.exitCode;
     options.onUsage({ key: logKey, ...result.usage });
@@ -63,4 +64,15 @@ async function runStep(options: StepsOptions, step: SandboxStep, logKey: string)
   } finally {
     entry.end(exitCode);
   }
+}
+
+/** More than any script that an instance sends. */
+const maxScriptBytes = 64 * 2 ** 20;
+
+/** Earlier steps may have removed or replaced it: of a named pipe, the shell would wait for a script until the time limit. */
+async function checkScript(sandbox: Sandbox, step: SandboxStep): Promise<void> {
+  if ((await sandbox.readFile(step.scriptPath, maxScriptBytes)) === undefined)
+    throw new StepFailedError(
+      `the script of this step, ${step.scriptPath}, is gone or is no plain file any more: an earlier step changed it`,
+    );
 }
