@@ -66,3 +66,9 @@ test('names a variable that is too long, not its value', () => {
     /LONG holds more than the 128 KiB[^v]*file/,
   );
 });
+
+test('refuses variables that are too long together', () => {
+  const env = Array.from({ length: 21 }, (_, index) => `V${index}=${'v'.repeat(100_000)}`);
+  expect(() => containerSpec({ ...step, env }, 'i', around)).toThrow(/too long together \(.*files$/);
+  expect(containerSpec({ ...step, env: env.slice(1) }, 'i', around).Env).toHaveLength(20);
+});
