@@ -11,7 +11,8 @@ export class DatabaseUnavailableError extends Error {
 /** The SQLSTATE of an error that Postgres reported, or undefined. */
 export function sqlState(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
-  return /^[0-9A-Z]{5}$/.test(error.code) ? error.code : undefined;
+  // Each has a digit. `EPIPE` of a socket has not.
+  return /^(?=.*\d)[0-9A-Z]{5}$/.test(error.code) ? error.code : undefined;
 }
 
 /**
@@ -30,7 +31,7 @@ export function isPassingFailure(error: unknown): boolean {
       /^(connect|read|write)$/.test(syscall)
     );
   }
-  return /^(Connection terminated|timeout exceeded when trying to connect|Query read timeout)/.test(
+  return /^(Connection terminated|timeout exceeded when trying to connect|Query read timeout|timeout expired)|is not queryable$/.test(
     error.message,
   );
 }

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { type ExtensionName, type JobDocument, type QueueName, renderJobDocument } from '@kiln/protocol';
 import type { Logger } from 'pino';
+import { isPassingFailure } from '../database/index.ts';
 import type { ClaimedJob, DocumentProblem, DocumentReader, Producer } from '../queue/index.ts';
 
 /** Builds the documents of claimed jobs. */
@@ -29,7 +30,8 @@ export function createDocuments(producers: readonly Producer[], log: Logger): Do
       return await batch.producer.document(batch.claims, batch.reader);
     } catch (err) {
       const jobIds = batch.claims.map(({ id }) => id);
-      log.error({ err, jobIds }, 'the documents of jobs could not be built; the jobs go back to the queue');
+      const level = isPassingFailure(err) ? 'warn' : 'error';
+      log[level]({ err, jobIds }, 'the documents of jobs could not be built; the jobs go back to the queue');
       const problem = { problem: 'internal error', retryAfterSeconds: retryAfterErrorSeconds };
       return new Map(jobIds.map((id) => [id, problem]));
     }
