@@ -54,18 +54,15 @@ export async function makeWorkspaceDirectory(path: string): Promise<void> {
  * @throws Error naming what is left
  */
 export async function removeWorkspaceDirectory(path: string): Promise<void> {
+  // Not the executor's own environment, which holds the shared secret.
+  const options = { timeout: removalSeconds * 1000, env: { PATH: process.env['PATH'] ?? '' } };
   try {
-    await execute('rm', ['-rf', '--', path], {
-      timeout: removalSeconds * 1000,
-      env: { PATH: process.env['PATH'] ?? '' },
-    });
+    await execute('rm', ['-rf', '--', path], options);
   } catch {
     // Directories that a step closed even to their owner: open them and try once more.
-    await execute('chmod', ['-R', 'u+rwX', '--', path], { timeout: removalSeconds * 1000 }).catch(
-      () => undefined,
-    );
+    await execute('chmod', ['-R', 'u+rwX', '--', path], options).catch(() => undefined);
     try {
-      await execute('rm', ['-rf', '--', path], { timeout: removalSeconds * 1000 });
+      await execute('rm', ['-rf', '--', path], options);
     } catch (cause) {
       const said = String(Reflect.get(cause as object, 'stderr') ?? '').split('\n')[0] ?? '';
       throw new Error(
