@@ -28,7 +28,7 @@ export interface Accounts {
    * @throws ApiError 400 `unknown_namespace`, also for one that the principal may not use
    */
   namespaceFor(principal: Principal, name: string | undefined): Promise<Namespace>;
-  /** Names by id, for views; unknown ids are absent. */
+  /** Names by id, of these at least, for views; unknown ids are absent. */
   namespaceNames(ids: readonly number[]): Promise<ReadonlyMap<number, string>>;
 }
 
@@ -94,6 +94,9 @@ export function createAccounts({ database, log }: { database: Database; log: Log
     };
   }
 
+  /** Names by id; a namespace keeps its name as long as it exists, and views ask for the same few all the time. */
+  const knownNames = new Map<number, string>();
+
   async function authorize(request: FastifyRequest): Promise<Principal> {
     const principal = await authenticate(request.headers.authorization);
     rememberPrincipal(request, principal);
@@ -134,11 +137,15 @@ export function createAccounts({ database, log }: { database: Database; log: Log
       );
     },
     async namespaceNames(ids) {
-      const rows = await database.query<{ id: number; name: string }>(
-        'select id, name from namespaces where id = any($1::bigint[])',
-        [[...new Set(ids)]],
-      );
-      return new Map(rows.map((row) => [row.id, row.name]));
+      const unknown = [...new Set(ids)].filter((id) => !knownNames.has(id));
+      if (unknown.length > 0) {
+        const rows = await database.query<{ id: number; name: string }>(
+          'select id, name from namespaces where id = any($1::bigint[])',
+          [unknown],
+        );
+        for (const { id, name } of rows) knownNames.set(id, name);
+      }
+      return knownNames;
     },
   };
 }
