@@ -47,6 +47,9 @@ export function createDatabase({ connection, log, maxConnections }: ConnectionOp
   });
   // An idle connection that the server closes; the pool drops it by itself.
   pool.on('error', (error) => log.warn({ err: error }, 'an idle database connection was lost'));
+  // Without a listener an error between two statements would end the process; the next statement reports it. From the
+  // first moment on: the server's farewell may come in one packet with its welcome.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   const listener = createListener(connection, log);
   const closing = new AbortController();
   const pooled = new Kysely<unknown>({
@@ -59,13 +62,7 @@ export function createDatabase({ connection, log, maxConnections }: ConnectionOp
     const deadline = performance.now() + acquireDeadlineMilliseconds;
     for (let pause = 20; ; pause = Math.min(pause * 2, 500)) {
       try {
-        const client = await pool.connect();
-        if (!guarded.has(client)) {
-          // Without a listener an error between two statements would end the process; the next statement reports it.
-          client.on('error', () => undefined);
-          guarded.add(client);
-        }
-        return client;
+        return await pool.connect();
       } catch (error) {
         if (closing.signal.aborted || !isTransient(error) || performance.now() + pause > deadline) {
           throw new DatabaseUnavailableError(`No connection to the database: ${messageOf(error)}`, {
@@ -102,8 +99,6 @@ export function createDatabase({ connection, log, maxConnections }: ConnectionOp
     },
   };
 }
-
-const guarded = new WeakSet<pg.PoolClient>();
 
 async function run<Row extends pg.QueryResultRow>(
   client: pg.ClientBase,
