@@ -16,7 +16,7 @@ export interface ChaosSite extends AsyncDisposable {
   readonly sharedSecret: string;
   /** Namespaces that own jobs. */
   readonly tenants: readonly string[];
-  /** What the instances logged as errors so far, which means that somebody must act. No fault here is such a one. */
+  /** What the instances logged as errors, which means that somebody must act, and which of them ended by themselves. */
   errors(): Promise<string[]>;
   /** `kill -9` of the postmaster; whoever supervises it starts it again. */
   killPostgres(): Promise<void>;
@@ -115,6 +115,9 @@ export async function startChaosSite(): Promise<ChaosSite> {
           if (/"level":"(error|fatal)"/.test(line)) found.push(line.slice(0, 2000));
         }
       }
+      for (const instance of [first, second]) {
+        if (!instance.running) found.push(instance.error('ended by itself').message);
+      }
       return found.slice(0, 20);
     },
     async connectStranger() {
@@ -126,6 +129,8 @@ export async function startChaosSite(): Promise<ChaosSite> {
 }
 
 interface StartedInstance extends ChaosInstance, AsyncDisposable {
+  readonly running: boolean;
+  error(what: string): Error;
   readonly adminToken: string;
   readonly dataDirectory: string;
 }
@@ -156,6 +161,10 @@ async function startInstance(
     url,
     adminToken,
     dataDirectory,
+    get running() {
+      return instance.process.running;
+    },
+    error: (what) => instance.process.error(what),
     async kill() {
       instance.process.kill();
       await instance.process.exited;
