@@ -26,8 +26,12 @@ interface Wrap extends Place {
   state: number;
 }
 
-/** A form's beginning of this many bytes at the end of a line is masked; less says little and is often chance. */
-const minWrappedBytes = 5;
+/**
+ * A form's beginning of this many bytes at the end of a line is masked; less says little and is often chance. With hex
+ * the bound is higher, because a number at the end of a line may well be the beginning of a hex form: 5 masked some of
+ * the numbers up to 100,000.
+ */
+const minWrappedBytes = { any: 5, base64: 5, hex: 8 } as const;
 /** Only a value that repeats itself could have begun in more places than this at the end of one line. */
 const maxWraps = 16;
 
@@ -172,7 +176,7 @@ function advanceWrap(
 function maskBeginning(wrap: Wrap, automaton: Automaton, ranges: MaskedRange[]): void {
   const longest = automaton.depth[wrap.state] ?? 0;
   const pattern = automaton.patterns[automaton.wrappableAt[wrap.state] ?? -1];
-  if (!pattern || longest < minWrappedBytes) return;
+  if (!pattern || longest < minWrappedBytes[pattern.alphabet]) return;
   addRange(ranges, { start: wrap.start, end: wrap.at, secret: pattern.secret, longest });
 }
 

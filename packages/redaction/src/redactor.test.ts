@@ -17,6 +17,12 @@ describe('raw values', () => {
     expect(redact({}, text)).toBe(text);
   });
 
+  it('leave numbers alone that are the beginning of a secret in hex', () => {
+    const secrets = { 'token one!': 'A', '4Tokens two': 'B', 'a third token': 'C' };
+    const numbers = Array.from({ length: 100_000 }, (_, number) => number).join('\n');
+    expect(redact(secrets, numbers)).toBe(numbers);
+  });
+
   it('are ignored when they are empty or white space', () => {
     expect(redact({ '': 'A', ' \n': 'B' }, 'a b\n c')).toBe('a b\n c');
   });
