@@ -26,7 +26,7 @@ export type JobEnd =
 /**
  * What a failure means for the job. Text layers, outermost first: time limit, stage, cause (reference section 3.12).
  * @param stage what was being done, such as `creating workspace` or `running command "step.docker.0"`
- * @param anythingRan whether a step had begun: then the job is not given back, because its effects may be out already
+ * @param anythingRan whether a step has ended: then the job is not given back, because its effects may be out already
  */
 export function endOf(
   error: unknown,
