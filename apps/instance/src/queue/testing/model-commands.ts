@@ -234,10 +234,13 @@ function countFairness(
   queue: QueueName,
   limits: boolean,
 ): void {
+  // Its turn has come, whatever the executor that took it can do.
+  for (const either of [true, false]) system.fairness.delete(`${queue} ${tenant} ${either}`);
   const waiting = new Set(model.waiting(queue, limits).map((job) => job.tenant));
   for (const other of [1, 2, 3]) {
+    if (other === tenant) continue;
     const key = `${queue} ${other} ${limits}`;
-    if (other === tenant || !waiting.has(other)) {
+    if (!waiting.has(other)) {
       system.fairness.delete(key);
       continue;
     }
