@@ -14,6 +14,7 @@ describe('terminalText', () => {
     ['cursor keys \x1bOA and charset \x1b(0.', 'cursor keys A and charset .'],
     ['unfinished \x1b]0;title\nnext line', 'unfinished \nnext line'],
     ['bell \x07 and backspace a\bb', 'bell ␇ and backspace a␈b'],
+    ['turned \u202eround\u2066 text\u2069', 'turned \ufffdround\ufffd text\ufffd'],
     ['dos\r\nlines\rand progress', 'dos\nlines\nand progress'],
   ])('%j', (text, shown) => {
     expect(terminalText(text, false)).toBe(shown);

@@ -20,10 +20,11 @@ export function oneLine(text: string): string {
 
 // ESC [ or its one-character form: parameters, intermediates, final byte. ESC ] P X ^ _ (and their one-character forms):
 // a string that ends with BEL or ESC \. Any other ESC: intermediates and a final byte. All of them stop at a newline.
-// And every other control character but newline and tab.
+// And every other control character but newline and tab, and what turns the direction of text around: it can make a
+// command read as another one.
 const controls =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what this file is about
-  /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\n\x07\x1b\x9c]*(?:\x07|\x9c|\x1b\\)?|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
+  /(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\n\x07\x1b\x9c]*(?:\x07|\x9c|\x1b\\)?|\x1b[ -/]*[0-~]?|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the one kind of sequence that is let through
 const sgr = /^\x1b\[[0-9;:]{0,64}m$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: what control sequences begin with
