@@ -107,7 +107,7 @@ export async function startHostileSite(options: HostileSiteOptions = {}): Promis
     async run(job, seconds) {
       return made.when(await made.submit(job), hasEnded, seconds);
     },
-    async when(id, condition, seconds = 90) {
+    async when(id, condition, seconds = 180) {
       const giveUpAt = performance.now() + seconds * 1000;
       for (;;) {
         const job = await show(id);

@@ -69,7 +69,7 @@ describe('what a step leaves in the workspace', () => {
   it.concurrent('a script of a later step that became a link, a pipe or a directory runs nothing outside', async () => {
     for (const replacement of [`ln -s ${outside}/precious`, 'mkfifo', 'mkdir']) {
       const job = await hostile.run({
-        timeout: '20s',
+        timeout: '90s',
         steps: [
           { image, run: `f=$(ls -d .sourcegraph-executor/*.1_*); rm "$f"; ${replacement} "$f"` },
           { image, run: 'echo original' },

@@ -22,6 +22,7 @@ export interface JobNetwork {
 }
 
 const subnetTries = 8;
+const rulesTries = 5;
 
 /**
  * Makes a job's own network, and its rules before anything can be in it.
@@ -40,12 +41,23 @@ export async function createNetwork(
     endpoints: await instanceEndpoints(options.instanceURL, gateway),
     allowedCIDRs: options.allowedCIDRs,
   });
-  try {
-    await applyRules(options.networkNamespace, rules);
-  } catch (error) {
-    throw rulesError(error);
-  }
+  await setRules(options.networkNamespace, rules);
   return { gateway };
+}
+
+/**
+ * `nft` reads the list of interfaces before it sets rules, and does not notice when other interfaces that come and go
+ * meanwhile make the list incomplete: it then says that the bridge does not exist, so that answer is asked for again.
+ */
+async function setRules(networkNamespace: string | undefined, rules: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await applyRules(networkNamespace, rules);
+    } catch (error) {
+      if (attempt < rulesTries && isWithoutInterface(error)) continue;
+      throw rulesError(error);
+    }
+  }
 }
 
 /** Takes a job's network and its rules away; what is gone already is fine. The rules go last. */
@@ -123,6 +135,10 @@ async function routeTable(networkNamespace: string | undefined): Promise<string>
   }
 }
 
+function isWithoutInterface(error: unknown): boolean {
+  return error instanceof NftError && /interface does not exist/i.test(error.message);
+}
+
 function networkError(error: unknown): SandboxError {
   if (error instanceof SandboxError) return error;
   const message = error instanceof Error ? error.message : String(error);
@@ -140,7 +156,7 @@ function rulesError(error: unknown): SandboxError {
   const reason =
     error instanceof NftError && error.missing
       ? `${message}: install it (apt-get install nftables)`
-      : /interface does not exist/i.test(message)
+      : isWithoutInterface(error)
         ? "the Docker daemon's networks are not in this executor's network namespace, nor can its own be seen: run the executor as root and, if it runs in a container, with --network host --pid host"
         : /not permitted/i.test(message)
           ? `${message}: the executor needs root, or CAP_NET_ADMIN`

@@ -44,3 +44,24 @@ test('passes over what is no record', async () => {
   expect(await readdir(directory)).toHaveLength(2);
   expect(await sandboxRecords(join(directory, 'none')).abandoned(new Set())).toEqual([]);
 });
+
+test('reads on while records come and go', async () => {
+  const records = sandboxRecords(directory);
+  const kept = sandboxNames('h', 1, 1);
+  await records.add(kept, { socketPath: '/s' });
+  let isChurning = true;
+  const churn = (async () => {
+    for (let job = 2; isChurning; job++) {
+      const names = sandboxNames('h', job, 1);
+      await records.add(names, { socketPath: '/s' });
+      await records.remove(names.sandbox);
+    }
+  })();
+  try {
+    for (let round = 0; round < 200; round++)
+      expect((await records.abandoned(new Set())).map((record) => record.sandbox)).toContain(kept.sandbox);
+  } finally {
+    isChurning = false;
+    await churn;
+  }
+});

@@ -60,17 +60,13 @@ export function sandboxRecords(directory: string): SandboxRecords {
   };
 }
 
+/** What goes away meanwhile is passed over: its sandbox is gone. */
 async function readAll(directory: string): Promise<SandboxRecord[]> {
-  let names: string[];
-  try {
-    names = await readdir(directory);
-  } catch (error) {
-    if (Reflect.get(Object(error), 'code') === 'ENOENT') return [];
-    throw error;
-  }
+  const names = (await unlessMissing(readdir(directory))) ?? [];
   const records: SandboxRecord[] = [];
   for (const name of names.filter((candidate) => candidate.endsWith('.json'))) {
-    const record = recordSchema.safeParse(parsed(await readFile(join(directory, name), 'utf8')));
+    const text = (await unlessMissing(readFile(join(directory, name), 'utf8'))) ?? '';
+    const record = recordSchema.safeParse(parsed(text));
     if (record.success) records.push(record.data);
   }
   return records;
@@ -81,6 +77,15 @@ function parsed(text: string): unknown {
     return JSON.parse(text);
   } catch {
     return undefined;
+  }
+}
+
+async function unlessMissing<Result>(reading: Promise<Result>): Promise<Result | undefined> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (Reflect.get(Object(error), 'code') === 'ENOENT') return undefined;
+    throw error;
   }
 }
 
