@@ -2,9 +2,9 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parseNetworkReport } from '../../apps/executor/src/runtimes/docker/network-report.ts';
-import { rulesetFor } from '../../apps/executor/src/runtimes/docker/network-rules.ts';
-import { applyRules, listTable } from '../../apps/executor/src/runtimes/docker/nft.ts';
+import { parseNetworkReport } from '../../apps/executor/src/runtimes/network/network-report.ts';
+import { rulesetFor } from '../../apps/executor/src/runtimes/network/network-rules.ts';
+import { applyRules, listTable } from '../../apps/executor/src/runtimes/network/nft.ts';
 import { ip, startNetworkWorld, worldAddresses, worldPort } from '../kit/network-world.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { parseCIDR } from '../network/index.ts';
 import { type Runtime, SandboxError } from '../runtime.ts';
 import { type DaemonFacts, daemonFacts } from './daemon-facts.ts';
 import { daemonNetworkNamespace } from './daemon-namespace.ts';
@@ -6,8 +6,7 @@ import { dockerSocketPath } from './docker-host.ts';
 import { openEngine } from './engine.ts';
 import { openImages } from './images.ts';
 import { sandboxNames } from './names.ts';
-import { parseCIDR } from './network-rules.ts';
-import { sandboxRecords } from './records.ts';
+import { dockerRecords } from './records.ts';
 import { createSandbox, removeSandbox } from './sandbox.ts';
 import { validateDocker } from './validate.ts';
 
@@ -43,7 +42,7 @@ export interface DockerRuntimeOptions {
 export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & AsyncDisposable {
   const engine = openEngine(dockerSocketPath(options.dockerHost));
   const images = openImages(engine, { allowLocalImages: options.allowLocalImages ?? false });
-  const records = sandboxRecords(join(options.dataDirectory, 'docker'));
+  const records = dockerRecords(options.dataDirectory);
   const allowedCIDRs = (options.allowedCIDRs ?? []).map(parseCIDR);
   /** Sandboxes that exist or are being made. */
   const live = new Set<string>();
@@ -61,7 +60,11 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
         facts ??= await daemonFacts(engine, signal);
         // Looked up for each job: a daemon that restarted may have another.
         const networkNamespace = await daemonNetworkNamespace(engine.socketPath);
-        await records.add(names, { socketPath: engine.socketPath, networkNamespace });
+        await records.write({
+          ...names,
+          socketPath: engine.socketPath,
+          ...(networkNamespace === undefined ? {} : { networkNamespace }),
+        });
         return await createSandbox(
           {
             engine,

@@ -1,12 +1,19 @@
-import { readFile } from 'node:fs/promises';
+import {
+  chooseSubnet,
+  instanceEndpoints,
+  isWithoutInterface,
+  machineResolvers,
+  NftError,
+  parseRoutes,
+  removeRules,
+  routeTable,
+  rulesetFor,
+  setRules,
+} from '../network/index.ts';
 import { SandboxError } from '../runtime.ts';
 import { type Engine, enginePath } from './engine.ts';
 import { EngineError, isGone } from './engine-errors.ts';
 import { labelsOf, type SandboxNames } from './names.ts';
-import { rulesetFor } from './network-rules.ts';
-import { applyRules, NftError } from './nft.ts';
-import { instanceEndpoints, machineResolvers } from './resolvers.ts';
-import { chooseSubnet, parseRoutes } from './subnets.ts';
 
 export interface NetworkOptions {
   instanceURL: URL;
@@ -22,7 +29,6 @@ export interface JobNetwork {
 }
 
 const subnetTries = 8;
-const rulesTries = 5;
 
 /**
  * Makes a job's own network, and its rules before anything can be in it.
@@ -41,23 +47,12 @@ export async function createNetwork(
     endpoints: await instanceEndpoints(options.instanceURL, gateway),
     allowedCIDRs: options.allowedCIDRs,
   });
-  await setRules(options.networkNamespace, rules);
-  return { gateway };
-}
-
-/**
- * `nft` reads the list of interfaces before it sets rules, and does not notice when other interfaces that come and go
- * meanwhile make the list incomplete: it then says that the bridge does not exist, so that answer is asked for again.
- */
-async function setRules(networkNamespace: string | undefined, rules: string): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await applyRules(networkNamespace, rules);
-    } catch (error) {
-      if (attempt < rulesTries && isWithoutInterface(error)) continue;
-      throw rulesError(error);
-    }
+  try {
+    await setRules(options.networkNamespace, rules);
+  } catch (error) {
+    throw rulesError(error);
   }
+  return { gateway };
 }
 
 /** Takes a job's network and its rules away; what is gone already is fine. The rules go last. */
@@ -76,17 +71,6 @@ export async function removeNetwork(
     if (!isGone(error)) throw error;
   }
   await removeRules(names.table, networkNamespace);
-}
-
-/** Also fine when the network namespace is gone: so are its rules. */
-export async function removeRules(table: string, networkNamespace: string | undefined): Promise<void> {
-  try {
-    await applyRules(networkNamespace, `delete table inet ${table}\n`);
-  } catch (error) {
-    if (error instanceof NftError && (error.missing || /no such file or directory/i.test(error.message)))
-      return;
-    throw error;
-  }
 }
 
 async function createBridge(engine: Engine, names: SandboxNames, options: NetworkOptions): Promise<string> {
@@ -123,20 +107,6 @@ async function createBridge(engine: Engine, names: SandboxNames, options: Networ
       throw networkError(error);
     }
   }
-}
-
-/** A namespace's routes are shown by any process in it; ours, unless the daemon lives in another. */
-async function routeTable(networkNamespace: string | undefined): Promise<string> {
-  const owner = /^(\/proc\/\d+)\/ns\/net$/.exec(networkNamespace ?? '')?.[1] ?? '/proc/self';
-  try {
-    return await readFile(`${owner}/net/route`, 'utf8');
-  } catch {
-    return '';
-  }
-}
-
-function isWithoutInterface(error: unknown): boolean {
-  return error instanceof NftError && /interface does not exist/i.test(error.message);
 }
 
 function networkError(error: unknown): SandboxError {

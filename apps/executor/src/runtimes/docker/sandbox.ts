@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { formatByteSize } from '@kiln/protocol';
 import { z } from 'zod';
+import { networkReport } from '../network/index.ts';
 import type { Sandbox, SandboxJob, SandboxLimits, SandboxStep, StepResult, StepStreams } from '../runtime.ts';
 import { removeCgroup } from './cgroup-usage.ts';
 import { removeContainer } from './container.ts';
@@ -11,7 +12,6 @@ import type { Engine } from './engine.ts';
 import type { Images } from './images.ts';
 import { ownershipFilter, type SandboxNames } from './names.ts';
 import { createNetwork, type NetworkOptions, removeNetwork } from './network.ts';
-import { networkReport } from './network-report.ts';
 import { runStep, type StepSurroundings } from './step.ts';
 import { readWorkspaceFile } from './workspace-file.ts';
 

@@ -1,7 +1,7 @@
+import { checkFirewall, NftError } from '../network/index.ts';
 import type { Finding } from '../runtime.ts';
 import { type DaemonFacts, daemonFacts, runcVersion } from './daemon-facts.ts';
 import type { Engine } from './engine.ts';
-import { checkFirewall, NftError } from './nft.ts';
 
 /** What would keep steps from running in Docker on this machine, or make them less isolated than they could be. */
 export async function validateDocker(

@@ -1,9 +1,13 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { sandboxNames } from './names.ts';
+import { z } from 'zod';
 import { sandboxRecords } from './records.ts';
+
+const schema = z.object({ sandbox: z.string().regex(/^[0-9a-f]{12}$/), job: z.number() });
+const fields = (job: number) => ({ sandbox: randomBytes(6).toString('hex'), job });
 
 let directory: string;
 beforeEach(async () => {
@@ -14,19 +18,19 @@ afterEach(async () => {
 });
 
 test('gives back what this process made and gave up, not what it uses', async () => {
-  const records = sandboxRecords(join(directory, 'docker'));
-  const [used, abandoned] = [sandboxNames('h', 1, 1), sandboxNames('h', 2, 1)];
-  await records.add(used, { socketPath: '/s' });
-  await records.add(abandoned, { socketPath: '/s' });
+  const records = sandboxRecords(join(directory, 'docker'), schema);
+  const [used, abandoned] = [fields(1), fields(2)];
+  await records.write(used);
+  await records.write(abandoned);
   expect((await records.abandoned(new Set([used.sandbox]))).map((record) => record.job)).toEqual([2]);
   await records.remove(abandoned.sandbox);
   expect(await records.abandoned(new Set([used.sandbox]))).toEqual([]);
 });
 
 test('leaves what a living process has, and takes over from one whose number was given away since', async () => {
-  const records = sandboxRecords(directory);
-  const names = sandboxNames('h', 3, 1);
-  await records.add(names, { socketPath: '/s' });
+  const records = sandboxRecords(directory, schema);
+  const names = fields(3);
+  await records.write(names);
   const path = join(directory, `${names.sandbox}.json`);
   const record = JSON.parse(await readFile(path, 'utf8'));
   const boot = record.owner.startedAt.split(' ')[0];
@@ -40,20 +44,20 @@ test('leaves what a living process has, and takes over from one whose number was
 test('passes over what is no record', async () => {
   await writeFile(join(directory, 'x.json'), '{"sandbox": "../../etc"}');
   await writeFile(join(directory, 'y.json'), '{"sandb');
-  expect(await sandboxRecords(directory).abandoned(new Set())).toEqual([]);
+  expect(await sandboxRecords(directory, schema).abandoned(new Set())).toEqual([]);
   expect(await readdir(directory)).toHaveLength(2);
-  expect(await sandboxRecords(join(directory, 'none')).abandoned(new Set())).toEqual([]);
+  expect(await sandboxRecords(join(directory, 'none'), schema).abandoned(new Set())).toEqual([]);
 });
 
 test('reads on while records come and go', async () => {
-  const records = sandboxRecords(directory);
-  const kept = sandboxNames('h', 1, 1);
-  await records.add(kept, { socketPath: '/s' });
+  const records = sandboxRecords(directory, schema);
+  const kept = fields(1);
+  await records.write(kept);
   let isChurning = true;
   const churn = (async () => {
     for (let job = 2; isChurning; job++) {
-      const names = sandboxNames('h', job, 1);
-      await records.add(names, { socketPath: '/s' });
+      const names = fields(job);
+      await records.write(names);
       await records.remove(names.sandbox);
     }
   })();

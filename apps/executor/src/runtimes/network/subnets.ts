@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 
 /** An IPv4 range as numbers: first address and prefix length. */
 export interface Subnet {
@@ -52,6 +53,19 @@ export function parseRoutes(text: string): Subnet[] {
       const bits = bitCount(hostOrder(mask));
       return bits === 0 ? [] : [{ base: hostOrder(destination), bits }];
     });
+}
+
+/**
+ * A namespace's routes, for {@link parseRoutes}, are shown by any process in it; our own are shown where that process cannot be told.
+ * @param networkNamespace `/proc/<pid>/ns/net`; undefined: this process's own
+ */
+export async function routeTable(networkNamespace: string | undefined): Promise<string> {
+  const owner = /^(\/proc\/\d+)\/ns\/net$/.exec(networkNamespace ?? '')?.[1] ?? '/proc/self';
+  try {
+    return await readFile(`${owner}/net/route`, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 function overlap(left: Subnet, right: Subnet): boolean {

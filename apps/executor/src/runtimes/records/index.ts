@@ -1,0 +1,1 @@
+export { type SandboxRecords, sandboxRecords } from './records.ts';
