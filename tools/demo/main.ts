@@ -1,9 +1,9 @@
-// `npm run demo [-- --yes] [--keep]`: one job on a machine that has nothing yet, from set-up to outcome.
+// `npm run demo [-- OPTIONS]`: one job on a machine that has nothing yet, from set-up to outcome.
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { interruption } from '../process/interruption.ts';
-import { checkout, programEnvironment, runKiln } from '../process/programs.ts';
+import { checkout, type InstanceProcess, programEnvironment, runKiln } from '../process/programs.ts';
 import { ensureSystem } from '../setup/ensure-system.ts';
 import { needNames } from '../setup/needs.ts';
 import { demoJob } from './job.ts';
@@ -14,7 +14,14 @@ import { type DemoSite, demoDirectory, show, startSite } from './site.ts';
 const repositoryName = 'demo/repository';
 const startedMs = performance.now();
 const signal = interruption();
-const directory = demoDirectory();
+const usage = `usage: npm run demo -- [--yes] [--keep] [--data DIRECTORY]
+
+  --yes    install what is missing without asking
+  --keep   leave everything running, and say how to stop it
+  --data   where it keeps everything (default: .kiln/demo of this checkout)
+`;
+const values = readOptions();
+const directory = values.data === undefined ? demoDirectory() : path.resolve(values.data);
 
 try {
   const { code, kept } = await main();
@@ -32,21 +39,41 @@ try {
   }
 }
 
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        yes: { type: 'boolean', default: false },
+        keep: { type: 'boolean', default: false },
+        data: { type: 'string' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+    if (!values.help) return values;
+    process.stdout.write(usage);
+    process.exit(0);
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n${usage}`);
+    process.exit(2);
+  }
+}
+
 async function main(): Promise<{ code: number; kept: boolean }> {
-  const { values } = parseArgs({
-    options: { yes: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false } },
-  });
   await ensureSystem({ need: needNames, yes: values.yes, signal });
   const running = await findRunning(directory);
   if (running) {
     say(`an earlier demo still runs; stop it with:  ${stopCommand(running)}`);
     return { code: 1, kept: false };
   }
-  const site = await startSite(directory, { say, signal, outlives: values.keep });
+  const site = await startSite(directory, {
+    say,
+    signal,
+    outlives: values.keep,
+    prepare: registerRepository,
+  });
   let kept = false;
   try {
     await remember(directory, site.pids);
-    await registerRepository(site);
     const code = await runJob(site);
     tellWhereToLook(site, values.keep);
     kept = values.keep && !signal.aborted;
@@ -60,7 +87,7 @@ async function main(): Promise<{ code: number; kept: boolean }> {
   }
 }
 
-async function registerRepository({ instance }: DemoSite): Promise<void> {
+async function registerRepository(instance: InstanceProcess): Promise<void> {
   const source = await demoRepository(directory, signal);
   const known = await registeredSource(instance);
   if (known !== undefined && known !== source) await runEchoed(instance, ['repo', 'remove', repositoryName]);
@@ -69,7 +96,7 @@ async function registerRepository({ instance }: DemoSite): Promise<void> {
 }
 
 /** Asked without the command: each start of it costs a second run of the demo half a second. */
-async function registeredSource({ url, adminToken }: DemoSite['instance']): Promise<string | undefined> {
+async function registeredSource({ url, adminToken }: InstanceProcess): Promise<string | undefined> {
   const response = await fetch(`${url}/.api/repositories/${encodeURIComponent(repositoryName)}`, {
     headers: { authorization: `token ${adminToken}` },
     signal,
@@ -78,7 +105,7 @@ async function registeredSource({ url, adminToken }: DemoSite['instance']): Prom
   return String(Reflect.get(Object(await response.json()), 'cloneURL'));
 }
 
-async function runEchoed(instance: DemoSite['instance'], command: readonly string[]): Promise<void> {
+async function runEchoed(instance: InstanceProcess, command: readonly string[]): Promise<void> {
   echo(command);
   const { code, stderr } = await runKiln(instance, command, { signal });
   if (code !== 0) throw new Error(stderr.trim());

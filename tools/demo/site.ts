@@ -20,7 +20,7 @@ export interface DemoSite extends AsyncDisposable {
 /** A daemon's socket lies below it, and the path of a socket is at most 107 characters long. */
 const maxDirectoryLength = 70;
 
-/** Everything the demo keeps, so that a second run starts where the first one ended. */
+/** Everything the demo keeps by default, so that a second run starts where the first one ended. */
 export function demoDirectory(): string {
   const own = path.join(checkout, '.kiln', 'demo');
   return own.length <= maxDirectoryLength
@@ -28,11 +28,18 @@ export function demoDirectory(): string {
     : path.join(tmpdir(), `kiln-demo-${process.getuid?.() ?? 'user'}`);
 }
 
+export interface SiteStart {
+  say(line: string): void;
+  signal: AbortSignal;
+  outlives: boolean;
+  /** What the instance is asked to do while the executor starts. */
+  prepare(instance: InstanceProcess): Promise<void>;
+}
+
 export async function startSite(
   directory: string,
-  options: { say(line: string): void; signal: AbortSignal; outlives: boolean },
+  { say, signal, outlives, prepare }: SiteStart,
 ): Promise<DemoSite> {
-  const { say, signal, outlives } = options;
   await mkdir(directory, { recursive: true, mode: 0o711 });
   await using stack = new AsyncDisposableStack();
   const docker = stack.use(
@@ -51,29 +58,25 @@ export async function startSite(
     signal,
     outlives,
   });
-  // Both are waited for, so that what one has begun is there to be stopped when the other fails.
-  const [instanceStart, imagesMade] = await Promise.allSettled([starting, images]);
-  if (instanceStart.status === 'rejected') throw instanceStart.reason;
-  const instance = stack.use(instanceStart.value);
-  if (imagesMade.status === 'rejected') throw imagesMade.reason;
+  const instance = await inUse(stack, starting, images);
   say(`an instance runs at ${instance.url} (log: ${show(instance.process.logFile)})`);
   await cancelLeftJobs(instance, signal);
-  const executor = stack.use(
-    await startExecutorProcess({
-      instance,
-      dataDirectory: path.join(directory, 'executor'),
-      dockerSocket: docker.socketPath,
-      logFile: path.join(directory, 'executor.log'),
-      signal,
-      outlives,
-    }),
-  );
+  const executorStart = startExecutorProcess({
+    instance,
+    dataDirectory: path.join(directory, 'executor'),
+    dockerSocket: docker.socketPath,
+    logFile: path.join(directory, 'executor.log'),
+    signal,
+    outlives,
+  });
+  const executor = await inUse(stack, executorStart, prepare(instance));
   say(`an executor serves it (log: ${show(executor.logFile)})`);
   // An executor lets running jobs finish at the first signal and gives them back at the second: nobody who interrupts
   // the demo wants to wait for its job. Two different ones, because two of a kind may arrive as one.
   const hurry = (): void => executor.signal('SIGINT');
   signal.addEventListener('abort', hurry, { once: true });
-  const owned = stack.move();
+  // From here on it is for the caller to stop.
+  stack.move();
   return {
     instance,
     pids: {
@@ -81,8 +84,31 @@ export async function startSite(
       instance: instance.process.pid,
       ...(docker.pid === undefined ? {} : { docker: docker.pid }),
     },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    async [Symbol.asyncDispose]() {
+      try {
+        // First, since it gives its job back to the instance and removes its containers.
+        await executor[Symbol.asyncDispose]();
+      } finally {
+        await Promise.all([instance[Symbol.asyncDispose](), docker[Symbol.asyncDispose]()]);
+      }
+    },
   };
+}
+
+/**
+ * Waits for a process's start and for what goes on beside it. Both are waited for in any case, so that what one has
+ * begun is there to be stopped when the other fails.
+ */
+async function inUse<Started extends AsyncDisposable>(
+  stack: AsyncDisposableStack,
+  starting: Promise<Started>,
+  beside: Promise<void>,
+): Promise<Started> {
+  const [start, other] = await Promise.allSettled([starting, beside]);
+  if (start.status === 'rejected') throw start.reason;
+  stack.use(start.value);
+  if (other.status === 'rejected') throw other.reason;
+  return start.value;
 }
 
 /** An interrupted demo leaves its job unfinished; the executor would take it before the one of this demo. */
