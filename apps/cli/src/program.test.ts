@@ -160,7 +160,7 @@ describe('kiln repo and executor', () => {
 
   it('repo add makes a relative path absolute and encodes names', async () => {
     await using instance = await scriptedInstance({
-      'POST /.api/repositories': repository,
+      'POST /.api/repositories': { ...repository, status: 'new', headCommit: null },
       'POST /.api/repositories/github.com%2Facme%2Fwidgets/sync': repository,
     });
     const added = await kiln(['repo', 'add', repository.name, './widgets'], {
@@ -168,8 +168,29 @@ describe('kiln repo and executor', () => {
       cwd: '/srv',
     });
     expect(added).toMatchObject({ exitCode: 0, stdout: `${repository.name}: main = aaaaaaaaaaaa\n` });
-    expect(instance.bodies).toEqual([{ name: repository.name, cloneURL: '/srv/widgets' }]);
+    expect(instance.bodies[0]).toEqual({ name: repository.name, cloneURL: '/srv/widgets' });
     expect((await kiln(['repo', 'sync', repository.name], instance)).exitCode).toBe(0);
+  });
+
+  it('repo add waits for the end of a long fetch, and fails with its reason', async () => {
+    const refusals = [
+      { status: 503, code: 'fetch_pending', message: 'the repository is still being fetched' },
+      { status: 502, code: 'fetch_failed', message: 'the server of the clone URL does not answer' },
+    ];
+    await using instance = await scriptedInstance({
+      'POST /.api/repositories': { ...repository, status: 'new', headCommit: null },
+      'POST /.api/repositories/github.com%2Facme%2Fwidgets/sync': (_request, response) => {
+        const { status = 500, ...error } = refusals.shift() ?? { code: 'none', message: 'none' };
+        refuse(response, status, error);
+      },
+    });
+    const { exitCode, stderr } = await kiln(['repo', 'add', repository.name, '/srv/widgets'], instance);
+    expect(exitCode).toBe(2);
+    expect(stderr).toBe(
+      `${repository.name} is registered; fetching it now\n` +
+        `${repository.name} is still being fetched; it goes on when this command is interrupted\n` +
+        'kiln: the server of the clone URL does not answer\n',
+    );
   });
 
   it('executor token prints the secret alone on standard output', async () => {

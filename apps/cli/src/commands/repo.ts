@@ -7,32 +7,32 @@ import {
 } from '@kiln/protocol';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { segment } from '../api/client.ts';
+import { type Client, segment } from '../api/client.ts';
+import { ApiRefusal } from '../errors.ts';
 import { showAge } from '../output/durations.ts';
+import type { Output } from '../output/output.ts';
 import { table } from '../output/table.ts';
 import { type CommandSetup, openSession } from '../session.ts';
 
-/** These calls end with a fetch of the repository, which may be large. */
-const fetchTimeoutSeconds = 15 * 60;
+/** An instance answers a sync after at most a minute, whatever became of the fetch. */
+const syncTimeoutSeconds = 120;
 
 export function addRepoCommands(program: Command, { invocation }: CommandSetup): void {
   const repo = program.command('repo').description('repositories that jobs may clone');
 
   repo
     .command('add')
-    .description('register a repository')
+    .description('register a repository and fetch it')
     .argument('<name>', 'its name in Kiln, such as github.com/acme/widgets')
     .argument('<clone-url>', 'https, ssh or file URL, or a path on the machine of the instance')
     .action(async (name: string, cloneURL: string, _options: object, command: Command) => {
       const { client, output } = await openSession(command, invocation);
       // A relative path means nothing to the instance, which has a working directory of its own.
       const absolute = /^\.\.?(\/|$)/.test(cloneURL) ? path.resolve(invocation.cwd, cloneURL) : cloneURL;
-      const view = await client.call('POST', '/.api/repositories', repositoryViewSchema, {
-        body: { name, cloneURL: absolute },
-        timeoutSeconds: fetchTimeoutSeconds,
-      });
-      if (output.json) output.jsonLine(view);
-      else output.line(`${view.name}: ${statusText(view)}`);
+      const body = { name, cloneURL: absolute };
+      const registered = await client.call('POST', '/.api/repositories', repositoryViewSchema, { body });
+      output.note(`${registered.name} is registered; fetching it now`);
+      printView(output, await sync(client, output, registered.name));
     });
 
   repo
@@ -62,16 +62,7 @@ export function addRepoCommands(program: Command, { invocation }: CommandSetup):
     .argument('<name>', 'name of the repository')
     .action(async (name: string, _options: object, command: Command) => {
       const { client, output } = await openSession(command, invocation);
-      const view = await client.call(
-        'POST',
-        `/.api/repositories/${segment(name)}/sync`,
-        repositoryViewSchema,
-        {
-          timeoutSeconds: fetchTimeoutSeconds,
-        },
-      );
-      if (output.json) output.jsonLine(view);
-      else output.line(`${view.name}: ${statusText(view)}`);
+      printView(output, await sync(client, output, name));
     });
 
   repo
@@ -84,6 +75,25 @@ export function addRepoCommands(program: Command, { invocation }: CommandSetup):
       if (output.json) output.jsonLine({ removed: name });
       else output.line(`${name}: removed`);
     });
+}
+
+/** Waits for the end of a fetch however long it takes; everybody who asks shares it. */
+async function sync(client: Client, output: Output, name: string): Promise<RepositoryView> {
+  for (;;) {
+    try {
+      return await client.call('POST', `/.api/repositories/${segment(name)}/sync`, repositoryViewSchema, {
+        timeoutSeconds: syncTimeoutSeconds,
+      });
+    } catch (error) {
+      if (!(error instanceof ApiRefusal && error.code === 'fetch_pending')) throw error;
+      output.note(`${name} is still being fetched; it goes on when this command is interrupted`);
+    }
+  }
+}
+
+function printView(output: Output, view: RepositoryView): void {
+  if (output.json) output.jsonLine(view);
+  else output.line(`${view.name}: ${statusText(view)}`);
 }
 
 function statusText(view: RepositoryView): string {
