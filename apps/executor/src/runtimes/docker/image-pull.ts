@@ -1,9 +1,9 @@
 import { createInterface } from 'node:readline';
 import { formatByteSize } from '@kiln/protocol';
 import { z } from 'zod';
+import type { ImageReference } from '../registries/index.ts';
 import type { Engine } from './engine.ts';
 import { EngineError } from './engine-errors.ts';
-import type { ImageReference } from './image-reference.ts';
 import type { RegistryCredentials } from './registry-credentials.ts';
 
 /** A pull that shows no progress for so long is given up: its connection is dead. */

@@ -1,11 +1,11 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { DockerAuthConfig } from '@kiln/protocol';
 import { z } from 'zod';
+import { type ImageReference, parseImageReference } from '../registries/index.ts';
 import { SandboxError } from '../runtime.ts';
 import { type Engine, enginePath } from './engine.ts';
 import { EngineError, isGone } from './engine-errors.ts';
 import { pullImage } from './image-pull.ts';
-import { type ImageReference, parseImageReference } from './image-reference.ts';
 import { credentialsFor, type RegistryCredentials } from './registry-credentials.ts';
 
 export interface ResolvedImage {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { DockerAuthConfig } from '@kiln/protocol';
+import { loginFor } from '../registries/index.ts';
 
 export interface RegistryCredentials {
   /** Value of `X-Registry-Auth`; absent: anonymous. Secret. */
@@ -8,20 +9,14 @@ export interface RegistryCredentials {
   fingerprint: string;
 }
 
-/** Docker Hub is known by several names in `config.json`. */
-const hubNames = ['docker.io', 'index.docker.io', 'registry-1.docker.io', 'registry.hub.docker.com'];
-
-/** Chooses the credentials for a registry out of a `config.json`; only an entry of exactly that host counts. */
+/** The credentials for a registry in the form that the daemon takes. */
 export function credentialsFor(registry: string, config: DockerAuthConfig): RegistryCredentials {
-  const names = registry === 'docker.io' ? hubNames : [registry];
-  const entry = Object.entries(config.auths ?? {}).find(([key]) => names.includes(hostOf(key)));
-  if (!entry) return { fingerprint: 'anonymous' };
-  const decoded = Buffer.from(entry[1].auth, 'base64').toString('utf8');
-  const colon = decoded.indexOf(':');
+  const login = loginFor(registry, config);
+  if (!login) return { fingerprint: 'anonymous' };
   const header = paddedBase64Url(
     JSON.stringify({
-      username: decoded.slice(0, colon),
-      password: decoded.slice(colon + 1),
+      username: login.user,
+      password: login.password,
       serveraddress: registry === 'docker.io' ? 'https://index.docker.io/v1/' : registry,
     }),
   );
@@ -31,9 +26,4 @@ export function credentialsFor(registry: string, config: DockerAuthConfig): Regi
 /** The daemon insists on the padding, which Node's `base64url` leaves out. */
 function paddedBase64Url(text: string): string {
   return Buffer.from(text).toString('base64').replaceAll('+', '-').replaceAll('/', '_');
-}
-
-/** `https://index.docker.io/v1/` -> `index.docker.io` */
-function hostOf(key: string): string {
-  return key.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
 }

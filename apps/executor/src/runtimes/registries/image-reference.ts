@@ -3,6 +3,8 @@ export interface ImageReference {
   registry: string;
   /** With the registry unless it is Docker Hub's, as in `RepoDigests`: `alpine`, `acme/tool`, `ghcr.io/acme/tool`. */
   familiarName: string;
+  /** Within the registry, as its API names it: `library/alpine`, `acme/tool`. */
+  repository: string;
   /** `latest` when the reference names neither tag nor digest. */
   tag?: string;
   /** `sha256:...` */
@@ -33,6 +35,7 @@ export function parseImageReference(text: string): ImageReference {
   return {
     registry: isHub ? 'docker.io' : host,
     familiarName,
+    repository: isHub && !path.includes('/') ? `library/${path}` : path,
     ...(digest === undefined ? { tag: tag ?? 'latest' } : tag === undefined ? {} : { tag }),
     ...(digest === undefined ? {} : { digest }),
   };

@@ -15,7 +15,19 @@ test.each([
   [`alpine@${digest}`, { registry: 'docker.io', familiarName: 'alpine', digest }],
   [`alpine:3@${digest}`, { registry: 'docker.io', familiarName: 'alpine', tag: '3', digest }],
 ])('reads %s', (text, expected) => {
-  expect(parseImageReference(text)).toEqual(expected);
+  expect(parseImageReference(text)).toMatchObject(expected);
+});
+
+test.each([
+  ['alpine', 'library/alpine'],
+  ['docker.io/acme/tool', 'acme/tool'],
+  ['localhost:5000/tool', 'tool'],
+])('knows the repository of %s', (text, repository) => {
+  expect(parseImageReference(text)).toMatchObject({ repository });
+});
+
+test('has no tag beside a digest alone', () => {
+  expect(parseImageReference(`alpine@${digest}`)).not.toHaveProperty('tag');
 });
 
 test.each([

@@ -1,0 +1,2 @@
+export { type ImageReference, parseImageReference } from './image-reference.ts';
+export { loginFor, type RegistryLogin } from './registry-login.ts';
