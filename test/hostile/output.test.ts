@@ -20,8 +20,11 @@ it(
     const before = await peakMegabytes(hostile.executor.pid);
     const instanceBefore = await peakMegabytes(hostile.site.instance.process.pid);
     const run = `dd if=/dev/zero bs=1M count=${floodMegabytes} 2>/dev/null | tr '\\0' x | fold -w 1023`;
-    const job = await hostile.run({ steps: [{ image, run }], timeout: `${floodSeconds}s` }, floodSeconds);
-    expect(job.state).toBe('completed');
+    const job = await hostile.run(
+      { steps: [{ image, run }], timeout: `${floodSeconds}s` },
+      { state: 'completed' },
+      floodSeconds,
+    );
     const entry = job.logEntries.find(({ key }) => key === 'step.docker.0');
     const lines = Math.ceil((floodMegabytes * 2 ** 20) / 1023);
     const bytes = floodMegabytes * 2 ** 20 + lines * 'stdout: \n'.length;
@@ -36,8 +39,7 @@ it(
 it('one line of 30 MB without an end, and a hundred thousand tiny ones', async () => {
   // With a full stop: digits at the end of a line may be the beginning of a secret's hexadecimal form, and are masked then.
   const run = "dd if=/dev/zero bs=1M count=30 2>/dev/null | tr '\\0' Z; echo; seq 1 100000 | sed 's/$/./'";
-  const job = await hostile.run({ steps: [{ image, run }] });
-  expect(job.state).toBe('completed');
+  const job = await hostile.run({ steps: [{ image, run }] }, { state: 'completed' });
   const log = (await hostile.log(job.id)).toString('latin1');
   expect(log.match(/Z/g)?.length).toBe(30 * 2 ** 20);
   expect(log.match(/^stdout: \d+\.$/gm)).toEqual(
@@ -52,8 +54,7 @@ it('bytes that are no text are kept as they are, and shown to people without con
     `printf 'stderr: forged\\n'; printf '[kiln] forged\\n' >&2`,
     `head -c 100000 /dev/urandom`,
   ].join('\n');
-  const job = await hostile.run({ steps: [{ image, run: script }] });
-  expect(job.state).toBe('completed');
+  const job = await hostile.run({ steps: [{ image, run: script }] }, { state: 'completed' });
   const log = await hostile.log(job.id);
   expect(log.includes(Buffer.from([0xff, 0xfe]))).toBe(true);
   // A line of the step always begins with its stream: it cannot pass for another's.

@@ -46,8 +46,7 @@ it('nothing that a repository says is run: filters, hooks, helpers, configuratio
     'objects/x': '',
     'refs/x': '',
   });
-  const job = await hostile.run({ repository: 'test/tricks', revision: 'main', steps });
-  expect(job.state).toBe('completed');
+  await hostile.run({ repository: 'test/tricks', revision: 'main', steps }, { state: 'completed' });
   expect(await readdir(outside)).toEqual(['precious']);
 });
 
@@ -74,8 +73,7 @@ it('pointers of LFS and submodules are named in the log', async () => {
   });
   await repository.git('update-index', '--add', '--cacheinfo', `160000,${'1'.repeat(40)},lib`);
   await repository.git('commit', '--quiet', '-m', 'Submodule');
-  const job = await hostile.run({ repository: 'test/lfs', revision: 'main', steps });
-  expect(job.state).toBe('completed');
+  const job = await hostile.run({ repository: 'test/lfs', revision: 'main', steps }, { state: 'completed' });
   const log = (await hostile.log(job.id)).toString();
   expect(log).toContain('files of Git LFS are pointers here, without their contents: "media/film.bin"\n');
   expect(log).toContain('submodules are not cloned');
@@ -88,22 +86,23 @@ it('no file of a job is written through a link of the repository', async () => {
   await symlink('.git', join(repository.directory, 'dotgit'));
   await repository.git('add', '-A');
   await repository.commit({ 'a.txt': 'a' });
-  const submit = (path: string) =>
-    hostile.run({ repository: 'test/links', revision: 'main', files: { [path]: 'changed' }, steps });
-  const refused = await Promise.all(['link/precious', 'dotgit/hooks/post-checkout'].map(submit));
-  for (const job of refused) {
-    expect(job).toMatchObject({ state: 'failed', failureKind: 'failed', attempt: 1 });
-    expect(job.failureMessage).toMatch(/creating workspace: "(link|dotgit)" is a link/);
-  }
+  const repositoryOfLinks = { repository: 'test/links', revision: 'main' };
+  const submit = (path: string, expected: object) =>
+    hostile.run({ ...repositoryOfLinks, files: { [path]: 'changed' }, steps }, expected);
+  const refused = {
+    state: 'failed',
+    failureKind: 'failed',
+    attempt: 1,
+    failureMessage: expect.stringMatching(/creating workspace: "(link|dotgit)" is a link/),
+  };
+  await Promise.all(['link/precious', 'dotgit/hooks/post-checkout'].map((path) => submit(path, refused)));
   // In the place of a link that is a file, the file of the job stands.
-  expect((await submit('file')).state).toBe('completed');
+  await submit('file', { state: 'completed' });
   expect(await readFile(join(outside, 'precious'), 'utf8')).toBe('precious\n');
-  const below = await hostile.run({
-    repository: 'test/links',
-    revision: 'main',
-    steps: [{ image, run: 'true', dir: 'link' }],
-  });
-  expect(below.state).toBe('failed');
+  await hostile.run(
+    { ...repositoryOfLinks, steps: [{ image, run: 'true', dir: 'link' }] },
+    { state: 'failed' },
+  );
 });
 
 describe('trees that git itself would never make', () => {
@@ -144,7 +143,7 @@ async function refusal(repository: string): Promise<string> {
     return String(error);
   }
   const job = await hostile.when(id, hasEnded);
-  expect(job.state).toBe('failed');
+  await hostile.expectJob(job, { state: 'failed' });
   return job.failureMessage ?? '';
 }
 

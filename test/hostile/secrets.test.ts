@@ -7,10 +7,10 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { sharedSecret } from '../../tools/process/programs.ts';
 import { startTestDockerd } from '../kit/dockerd.ts';
 import { testImages } from '../kit/images.ts';
+import { startPlainExecutor } from '../kit/plain-executor.ts';
 import { type PlainInstance, startPlainInstance } from '../kit/plain-instance.ts';
 import { startTestSite } from '../kit/processes.ts';
 import { createTestRepository, type TestRepository } from '../kit/repository.ts';
-import { startPlainExecutor } from './plain-executor.ts';
 import { databaseText, processTexts } from './site.ts';
 
 /** Secrets of a job, of its registry and of the instance: looked for wherever somebody else could find them. */
@@ -57,7 +57,7 @@ it('no secret is in logs, in files of others, or in command lines and environmen
       'printf %s "$VALUE" | hexdump -v -e \'1/1 "%02x"\'; echo; printf %s "$PASSWORD" | rev; echo; printf %s "$PASSWORD" | base64 -w 0; echo',
       // In pieces, over time and through standard error.
       'for c in registry-pa 55word -0123456789; do printf %s "$c"; sleep 0.2; done; echo; printf "%s\\n" "$VALUE" >&2',
-      'sleep 2; exit 3',
+      'sleep 5; exit 3',
     ];
     const job = instance.enqueue({
       repositoryName: 'test/repo',

@@ -1,10 +1,12 @@
 import { execFile } from 'node:child_process';
-import { readdir, readFile, realpath } from 'node:fs/promises';
+import { readdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { JobView } from '@kiln/protocol';
 import pg from 'pg';
+import { expect } from 'vitest';
 import { askEngine } from '../../tools/docker/index.ts';
+import { sharedSecret } from '../../tools/process/programs.ts';
 import type { RunningProcess } from '../../tools/process/running-process.ts';
 import { startTestDockerd } from '../kit/dockerd.ts';
 import { startTestSite, type TestSite } from '../kit/processes.ts';
@@ -24,16 +26,20 @@ export interface HostileSite extends AsyncDisposable {
   readonly executor: RunningProcess;
   /** `TMPDIR` of the executors. */
   readonly temporaryDirectory: string;
-  startExecutor(env?: NodeJS.ProcessEnv): Promise<RunningProcess>;
+  startExecutor: TestSite['startExecutor'];
   /** Submits a job through the API; resolves to its id. */
   submit(job: object): Promise<number>;
   show(id: number): Promise<JobView>;
-  /** Submits a job and waits for its end. */
-  run(job: object, seconds?: number): Promise<JobView>;
+  /** Submits a job, waits for its end and expects it to look as given. */
+  run(job: object, expected: object, seconds?: number): Promise<JobView>;
   /** Waits until a job is as asked. */
   when(id: number, condition: (job: JobView) => boolean, seconds?: number): Promise<JobView>;
+  /** Expects a job to look as given; what executors logged about it is in the error of a failure. */
+  expectJob(job: JobView, expected: object): Promise<void>;
   /** The whole log of a job's last attempt, byte for byte. */
   log(id: number): Promise<Buffer>;
+  /** Ends all steps that wait at the {@link gate}. */
+  openGates(): Promise<void>;
   /** All that executors may leave behind, by name. */
   leftovers(): Promise<string[]>;
 }
@@ -46,6 +52,12 @@ export interface HostileSiteOptions {
   docker?: TestDocker;
 }
 
+const shownLines = 40;
+
+const gateFile = 'kiln-test-gate';
+/** What a step waits with until the test lets it end: whatever the machine's speed, the test decides what comes first. */
+export const gate = `while [ ! -e /data/${gateFile} ]; do sleep 0.2; done`;
+
 /** Starts daemon, instance and executor as processes. Nothing of them is left when it is disposed. */
 export async function startHostileSite(options: HostileSiteOptions = {}): Promise<HostileSite> {
   await using started = new AsyncDisposableStack();
@@ -57,17 +69,23 @@ export async function startHostileSite(options: HostileSiteOptions = {}): Promis
     }),
   );
   const temporaryDirectory = join(site.directory, 'tmp');
-  const startExecutor = (env: NodeJS.ProcessEnv = {}): Promise<RunningProcess> =>
-    site.startExecutor({
-      // One directory for all: the next executor takes over from a dead one.
-      EXECUTOR_DATA_DIR: join(site.directory, 'executors'),
-      TMPDIR: temporaryDirectory,
-      EXECUTOR_JOB_MEMORY: '512M',
-      EXECUTOR_JOB_NUM_CPUS: '1',
-      EXECUTOR_CLEANUP_TASK_INTERVAL: '2s',
-      ...options.env,
-      ...env,
-    });
+  const secret = await sharedSecret(site.instance);
+  const startExecutor: TestSite['startExecutor'] = (env, executorOptions) =>
+    site.startExecutor(
+      {
+        EXECUTOR_FRONTEND_PASSWORD: secret,
+        // One directory for all: the next executor takes over from a dead one.
+        EXECUTOR_DATA_DIR: join(site.directory, 'executors'),
+        TMPDIR: temporaryDirectory,
+        EXECUTOR_JOB_MEMORY: '512M',
+        EXECUTOR_JOB_NUM_CPUS: '1',
+        EXECUTOR_CLEANUP_TASK_INTERVAL: '2s',
+        SRC_LOG_LEVEL: 'dbug',
+        ...options.env,
+        ...env,
+      },
+      executorOptions,
+    );
   let executor = await startExecutor();
 
   async function api(path: string, init: RequestInit = {}): Promise<Response> {
@@ -88,6 +106,25 @@ export async function startHostileSite(options: HostileSiteOptions = {}): Promis
     return (await (await api(`/.api/jobs/${id}`)).json()) as JobView;
   }
 
+  /** For the message of a failure: the end of a job's log, and what executors said about the job or in alarm. */
+  async function circumstances(id: number): Promise<string> {
+    const names = (await readdir(site.directory)).filter((name) => /^executor-\d+\.log$/.test(name)).sort();
+    const texts = await Promise.all(
+      names.map(async (name) =>
+        (await readFile(join(site.directory, name), 'utf8'))
+          .split('\n')
+          .filter((line) => new RegExp(`\\bjob=${id}\\b|\\blvl=(warn|error|crit)`).test(line))
+          .slice(-shownLines)
+          .map((line) => `${name}: ${line}`),
+      ),
+    );
+    const log = await made.log(id).then(
+      (bytes) => bytes.subarray(-2000).toString(),
+      (error: unknown) => String(error),
+    );
+    return [...texts.flat(), 'the log of the job ends with:', log].join('\n');
+  }
+
   const made: Omit<HostileSite, keyof AsyncDisposable> = {
     site,
     docker,
@@ -95,8 +132,8 @@ export async function startHostileSite(options: HostileSiteOptions = {}): Promis
       return executor;
     },
     temporaryDirectory,
-    async startExecutor(env) {
-      executor = await startExecutor(env);
+    async startExecutor(env, executorOptions) {
+      executor = await startExecutor(env, executorOptions);
       return executor;
     },
     async submit(job) {
@@ -104,26 +141,39 @@ export async function startHostileSite(options: HostileSiteOptions = {}): Promis
       return ((await response.json()) as JobView).id;
     },
     show,
-    async run(job, seconds) {
-      return made.when(await made.submit(job), hasEnded, seconds);
+    async run(job, expected, seconds) {
+      const ended = await made.when(await made.submit(job), hasEnded, seconds);
+      await made.expectJob(ended, expected);
+      return ended;
     },
     async when(id, condition, seconds = 180) {
       const giveUpAt = performance.now() + seconds * 1000;
       for (;;) {
         const job = await show(id);
         if (condition(job)) return job;
-        if (performance.now() > giveUpAt) {
-          const log = (await made.log(id)).subarray(-2000).toString();
-          throw executor.error(
-            `did not bring about what was waited for, with ${JSON.stringify(job)}, ${log}`,
+        if (performance.now() > giveUpAt)
+          throw new Error(
+            `after ${seconds} s job ${id} is not what was waited for, but ${JSON.stringify(job)}\n${await circumstances(id)}`,
           );
-        }
         await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    },
+    async expectJob(job, expected) {
+      try {
+        expect(job).toMatchObject(expected);
+      } catch (error) {
+        if (error instanceof Error)
+          error.message += `\njob ${job.id}: ${job.failureMessage ?? 'no failure message'}\n${await circumstances(job.id)}`;
+        throw error;
       }
     },
     async log(id) {
       const response = await api(`/.api/jobs/${id}/log`, { headers: { accept: 'text/plain' } });
       return Buffer.from(await response.arrayBuffer());
+    },
+    async openGates() {
+      const root = join(temporaryDirectory, 'kiln-executor-0');
+      for (const workspace of await readdir(root)) await writeFile(join(root, workspace, gateFile), '');
     },
     async leftovers() {
       const folders = ['tmp/kiln-executor-0', 'executors/executors', 'executors/docker'];

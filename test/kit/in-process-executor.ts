@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { onTestFailed } from 'vitest';
 import { type Host, readSettings } from '../../apps/executor/src/env/index.ts';
 import { type Executor, newExecutorName, startExecutor } from '../../apps/executor/src/executor.ts';
 import { createProcessLog, createSecretRegister } from '../../apps/executor/src/process-log/index.ts';
@@ -27,6 +28,8 @@ export interface TestExecutorOptions {
   directory?: string;
 }
 
+const shownLines = 40;
+
 const host: Host = {
   platform: 'linux',
   onKubernetes: false,
@@ -38,7 +41,10 @@ const host: Host = {
   isFile: () => false,
 };
 
-/** An executor inside the test process, on the test-only host runtime; disposing shuts it down. */
+/**
+ * An executor inside the test process, on the test-only host runtime; disposing shuts it down. When the test fails, what
+ * the executor logged is shown. Only within a test, and not a concurrent one.
+ */
 export async function startTestExecutor(options: TestExecutorOptions): Promise<TestExecutor> {
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'kiln-test-executor-')));
   const log: string[] = [];
@@ -58,6 +64,7 @@ export async function startTestExecutor(options: TestExecutorOptions): Promise<T
     host,
   );
   const name = newExecutorName();
+  onTestFailed(() => console.error(`log of the executor ${name}:\n${log.slice(-shownLines).join('')}`));
   const executor = await startExecutor({
     settings,
     runtime: options.runtime ?? createHostRuntime(),

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import {
   type CommandResult,
+  type ExecutorStart,
   type InstanceProcess,
   runKiln,
   startExecutorProcess,
@@ -18,7 +19,10 @@ export interface TestSite extends AsyncDisposable {
   kiln(args: readonly string[], options?: { stdin?: string; cwd?: string }): Promise<CommandResult>;
   /** The same with `--json`, read; throws what it wrote when it did not succeed. */
   kilnJson<Value>(args: readonly string[], options?: { stdin?: string; cwd?: string }): Promise<Value>;
-  startExecutor(env?: NodeJS.ProcessEnv, options?: { readySeconds?: number }): Promise<RunningProcess>;
+  startExecutor(
+    env?: NodeJS.ProcessEnv,
+    options?: Pick<ExecutorStart, 'readySeconds' | 'readyLine'>,
+  ): Promise<RunningProcess>;
   /** Starts the instance again on the same data and port, after it was stopped or killed. */
   restartInstance(): Promise<void>;
 }

@@ -132,13 +132,15 @@ test('a cancel reaches a sleeping step without waiting for the next interval', a
   const job = await jobWhen(id, ended);
   expect(job.state).toBe('canceled');
   // The step dies within 1 s on an idle machine; teardown, log and mark are in this figure, and other tests beside it.
-  expect(performance.now() - askedAt).toBeLessThan(4500);
+  expect(performance.now() - askedAt).toBeLessThan(15_000);
   expect(runtime.open).toBe(0);
 });
 
 test('an executor that is shut down gives its job back, and another one runs it at once', async () => {
   const first = await executor();
-  const id = await submit('echo begun; sleep 4');
+  // The host runtime sees all of this machine.
+  const mark = join(directory, 'has-run');
+  const id = await submit(`test -e ${mark} && exit 0; touch ${mark}; echo begun; sleep 300`);
   await sayingBegun(id);
   await first[Symbol.asyncDispose]();
   const back = await jobWhen(id, ({ state }) => state !== 'processing');

@@ -5,8 +5,8 @@ import { RunningProcess } from './running-process.ts';
 
 export const checkout = path.join(import.meta.dirname, '..', '..');
 
-/** The first start makes a database. */
-const startSeconds = 60;
+/** The first start makes a database, perhaps while the machine is busy with others. */
+const startSeconds = 120;
 
 /** An instance that runs as a process of its own: `bin/kiln serve`. */
 export interface InstanceProcess extends AsyncDisposable {
@@ -66,10 +66,12 @@ export interface ExecutorStart {
   signal?: AbortSignal;
   /** How long it may take to reach the instance. */
   readySeconds?: number;
+  /** The line that is waited for, instead of the one that tells that it has reached the instance. */
+  readyLine?: RegExp;
   outlives?: boolean;
 }
 
-/** Starts `bin/executor run` on the Docker runtime, for the queue `jobs`, and waits until it has reached the instance. */
+/** Starts `bin/executor run` on the Docker runtime, for the queue `jobs`, and waits until it is ready. */
 export async function startExecutorProcess(options: ExecutorStart): Promise<RunningProcess> {
   const executor = new RunningProcess({
     name: 'the executor',
@@ -78,7 +80,9 @@ export async function startExecutorProcess(options: ExecutorStart): Promise<Runn
     cwd: path.dirname(options.logFile),
     env: programEnvironment({
       EXECUTOR_FRONTEND_URL: options.instance.url,
-      EXECUTOR_FRONTEND_PASSWORD: await sharedSecret(options.instance),
+      // Not asked for when it is given: the instance may be away.
+      EXECUTOR_FRONTEND_PASSWORD:
+        options.env?.['EXECUTOR_FRONTEND_PASSWORD'] ?? (await sharedSecret(options.instance)),
       EXECUTOR_QUEUE_NAME: 'jobs',
       EXECUTOR_USE_FIRECRACKER: 'false',
       EXECUTOR_DOCKER_ALLOW_LOCAL_IMAGES: 'true',
@@ -91,7 +95,11 @@ export async function startExecutorProcess(options: ExecutorStart): Promise<Runn
     outlives: options.outlives ?? false,
   });
   try {
-    await executor.waitForLine(executorReady, options.readySeconds ?? startSeconds, options.signal);
+    await executor.waitForLine(
+      options.readyLine ?? executorReady,
+      options.readySeconds ?? startSeconds,
+      options.signal,
+    );
     return executor;
   } catch (error) {
     await executor.stop();

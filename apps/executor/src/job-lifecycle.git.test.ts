@@ -1,32 +1,16 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DockerStep } from '@kiln/protocol';
 import { expect, test } from 'vitest';
 import { createHostRuntime } from '../../../test/kit/host-runtime.ts';
-import { startTestExecutor } from '../../../test/kit/in-process-executor.ts';
+import { startTestExecutor, type TestExecutor } from '../../../test/kit/in-process-executor.ts';
 import { type PlainInstance, type PlainJob, startPlainInstance } from '../../../test/kit/plain-instance.ts';
-
-function step(commands: string[], more: Partial<DockerStep> = {}): DockerStep {
-  return { key: '', image: 'any', commands, dir: '', env: [], ...more };
-}
-
-function outputOf(job: PlainJob, key: string): string {
-  return job.logs.find((entry) => entry.key === key)?.out ?? '';
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const giveUpAt = performance.now() + 30_000;
-  while (!(await condition())) {
-    if (performance.now() > giveUpAt) throw new Error('it did not come about within 30 s');
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
+import { outputOf, plainStep as step, until } from '../../../test/kit/plain-jobs.ts';
 
 /** A job whose only step has said `begun` and now sleeps. */
 async function sleepingJob(instance: PlainInstance): Promise<PlainJob> {
   const job = instance.enqueue({ dockerSteps: [step(['echo begun', 'sleep 300'])] });
-  await until(() => outputOf(job, 'step.docker.0').includes('stdout: begun'));
+  await until(() => outputOf(job).includes('stdout: begun'));
   return job;
 }
 
@@ -38,7 +22,8 @@ test('a canceled job is torn down, its log completed, and marked', async () => {
   const canceledAt = performance.now();
   instance.cancel(job);
   await instance.ended(job);
-  expect(performance.now() - canceledAt).toBeLessThan(8000);
+  // Five seconds between heartbeats, on an idle machine.
+  expect(performance.now() - canceledAt).toBeLessThan(20_000);
   expect(job.state).toBe('canceled');
   expect(job.failureMessage).toBe('running command "step.docker.0": canceled');
   expect(job.logs.find(({ key }) => key === 'step.docker.0')?.exitCode).toBe(-1);
@@ -61,12 +46,12 @@ test('a job past its time is errored with the limit and what it was doing', asyn
   await using instance = await startPlainInstance();
   await using _executor = await startTestExecutor({
     ...instance,
-    env: { EXECUTOR_MAXIMUM_RUNTIME_PER_JOB: '1500ms' },
+    env: { EXECUTOR_MAXIMUM_RUNTIME_PER_JOB: '5s' },
   });
   const job = instance.enqueue({ dockerSteps: [step(['echo begun', 'sleep 300'], { key: 'long' })] });
   await instance.ended(job);
   expect(job.failureMessage).toBe(
-    'job exceeded maximum execution time of 1.5s: running command "step.docker.long"',
+    'job exceeded maximum execution time of 5s: running command "step.docker.long"',
   );
   expect(outputOf(job, 'step.docker.long')).toContain('stdout: begun\n');
 });
@@ -95,56 +80,82 @@ test('a pre step may skip steps, or all that follow', async () => {
   );
 });
 
-test('jobs that end while the instance is away are all told to it when it is back', async () => {
-  await using instance = await startPlainInstance({ stalledSeconds: 600 });
-  await using _executor = await startTestExecutor({ ...instance, env: { EXECUTOR_MAXIMUM_NUM_JOBS: '3' } });
-  const jobs = [1, 2, 3].map((number) =>
-    instance.enqueue({
-      dockerSteps: [step([`echo begun`, 'sleep 2', `echo end ${number}`, `exit ${number - 1}`])],
-    }),
-  );
-  await until(() => jobs.every((job) => outputOf(job, 'step.docker.0').includes('stdout: begun')));
-  await instance.goAway();
-  await new Promise((resolve) => setTimeout(resolve, 4000));
-  expect(jobs.map(({ state }) => state)).toEqual(['processing', 'processing', 'processing']);
-  await instance.comeBack();
-  await Promise.all(jobs.map((job) => instance.ended(job)));
-  expect(jobs.map(({ state, resets }) => [state, resets])).toEqual([
-    ['completed', 0],
-    ['failed', 0],
-    ['failed', 0],
-  ]);
-  expect(jobs.map((job) => outputOf(job, 'step.docker.0').includes('stdout: end'))).toEqual([
-    true,
-    true,
-    true,
-  ]);
-});
-
-test('an outcome outlives its executor: the next one delivers it under the old name', async () => {
-  await using instance = await startPlainInstance({ stalledSeconds: 600 });
-  const directory = await mkdtemp(join(tmpdir(), 'kiln-test-successor-'));
-  const first = await startTestExecutor({ ...instance, directory });
-  const job = instance.enqueue({ dockerSteps: [step(['echo begun', 'sleep 2'])] });
-  await until(() => outputOf(job, 'step.docker.0').includes('stdout: begun'));
-  await instance.goAway();
-  const outcomes = join(directory, 'data', 'executors', first.name, 'outcomes');
-  await until(async () => (await readdir(outcomes)).length === 1);
-  const file = (await readdir(outcomes))[0] ?? '';
-  expect(JSON.parse(await readFile(join(outcomes, file), 'utf8'))).toMatchObject({ kind: 'markComplete' });
-  // The process would be gone; inside one test process the owner's record has to be made to say so.
-  await first[Symbol.asyncDispose]();
-  await endOwner(join(directory, 'data', 'executors', first.name));
-  await instance.comeBack();
-  {
-    await using second = await startTestExecutor({ ...instance, directory });
-    await instance.ended(job);
-    expect(job.state).toBe('completed');
-    expect(job.executorName).toBe(first.name);
-    expect(second.name).not.toBe(first.name);
+/** A step that ends when the test opens the gate: whatever the machine's speed, the test decides what comes first. */
+async function withGate(
+  use: (gate: { commands: string[]; open(): Promise<void> }) => Promise<void>,
+): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), 'kiln-test-gate-'));
+  const file = join(directory, 'open');
+  try {
+    await use({
+      commands: ['echo begun', `while [ ! -e ${file} ]; do sleep 0.1; done`],
+      open: () => writeFile(file, ''),
+    });
+  } finally {
+    await rm(directory, { recursive: true, force: true });
   }
-  await rm(directory, { recursive: true, force: true });
-});
+}
+
+/** Outcomes that an executor has stored and not delivered. */
+async function storedOutcomes(executor: TestExecutor): Promise<string[]> {
+  const outcomes = join(executor.directory, 'data', 'executors', executor.name, 'outcomes');
+  // Others are being written.
+  const names = (await readdir(outcomes)).filter((name) => name.endsWith('.json'));
+  return names.map((name) => join(outcomes, name));
+}
+
+test('jobs that end while the instance is away are all told to it when it is back', () =>
+  withGate(async (gate) => {
+    await using instance = await startPlainInstance({ stalledSeconds: 600 });
+    await using executor = await startTestExecutor({
+      ...instance,
+      env: { EXECUTOR_MAXIMUM_NUM_JOBS: '3' },
+    });
+    const jobs = [1, 2, 3].map((number) =>
+      instance.enqueue({
+        dockerSteps: [step([...gate.commands, `echo end ${number}`, `exit ${number - 1}`])],
+      }),
+    );
+    await until(() => jobs.every((job) => outputOf(job).includes('stdout: begun')));
+    await instance.goAway();
+    await gate.open();
+    await until(async () => (await storedOutcomes(executor)).length === 3);
+    expect(jobs.map(({ state }) => state)).toEqual(['processing', 'processing', 'processing']);
+    await instance.comeBack();
+    await Promise.all(jobs.map((job) => instance.ended(job)));
+    expect(jobs.map(({ state, resets }) => [state, resets])).toEqual([
+      ['completed', 0],
+      ['failed', 0],
+      ['failed', 0],
+    ]);
+    expect(jobs.map((job) => outputOf(job).includes('stdout: end'))).toEqual([true, true, true]);
+  }));
+
+test('an outcome outlives its executor: the next one delivers it under the old name', () =>
+  withGate(async (gate) => {
+    await using instance = await startPlainInstance({ stalledSeconds: 600 });
+    const directory = await mkdtemp(join(tmpdir(), 'kiln-test-successor-'));
+    const first = await startTestExecutor({ ...instance, directory });
+    const job = instance.enqueue({ dockerSteps: [step(gate.commands)] });
+    await until(() => outputOf(job).includes('stdout: begun'));
+    await instance.goAway();
+    await gate.open();
+    await until(async () => (await storedOutcomes(first)).length === 1);
+    const [file = ''] = await storedOutcomes(first);
+    expect(JSON.parse(await readFile(file, 'utf8'))).toMatchObject({ kind: 'markComplete' });
+    // The process would be gone; inside one test process the owner's record has to be made to say so.
+    await first[Symbol.asyncDispose]();
+    await endOwner(join(directory, 'data', 'executors', first.name));
+    await instance.comeBack();
+    {
+      await using second = await startTestExecutor({ ...instance, directory });
+      await instance.ended(job);
+      expect(job.state).toBe('completed');
+      expect(job.executorName).toBe(first.name);
+      expect(second.name).not.toBe(first.name);
+    }
+    await rm(directory, { recursive: true, force: true });
+  }));
 
 async function endOwner(directory: string): Promise<void> {
   const owner = JSON.parse(await readFile(join(directory, 'owner.json'), 'utf8')) as Record<string, unknown>;
@@ -263,8 +274,8 @@ test('output past the limit of the log is dropped with a mark, and the job goes 
   });
   await instance.ended(job);
   expect(job.state).toBe('completed');
-  expect(outputOf(job, 'step.docker.0').length).toBeLessThan(110_000);
-  expect(outputOf(job, 'step.docker.0')).toMatch(
+  expect(outputOf(job).length).toBeLessThan(110_000);
+  expect(outputOf(job)).toMatch(
     /\[kiln\] the log of this job is full: the rest of this output is not kept\n$/,
   );
 });
@@ -280,7 +291,7 @@ test('a job that comes again while it still runs is begun anew, and only the new
   const once = 'test -e "$MARK" && exit 0; touch "$MARK"; echo begun; sleep 300';
   const mark = join(executor.directory, 'mark');
   const job = instance.enqueue({ dockerSteps: [step([once], { env: [`MARK=${mark}`] })] });
-  await until(() => outputOf(job, 'step.docker.0').includes('stdout: begun'));
+  await until(() => outputOf(job).includes('stdout: begun'));
   job.state = 'queued';
   await instance.ended(job);
   expect(job.state).toBe('completed');
@@ -298,10 +309,10 @@ test('no job is taken while the disk has less than its reserve', async () => {
 
 test('after its active time an executor finishes what runs and ends', async () => {
   await using instance = await startPlainInstance();
-  await using executor = await startTestExecutor({ ...instance, env: { EXECUTOR_MAX_ACTIVE_TIME: '1s' } });
-  const job = instance.enqueue({ dockerSteps: [step(['sleep 1.5'])] });
+  const job = instance.enqueue({ dockerSteps: [step(['sleep 5'])] });
+  await using executor = await startTestExecutor({ ...instance, env: { EXECUTOR_MAX_ACTIVE_TIME: '4s' } });
   const { because } = await executor.executor.ended;
-  expect(because).toBe('worked for 1s (EXECUTOR_MAX_ACTIVE_TIME)');
+  expect(because).toBe('worked for 4s (EXECUTOR_MAX_ACTIVE_TIME)');
   expect(job.state).toBe('completed');
 });
 

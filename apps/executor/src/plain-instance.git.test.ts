@@ -1,15 +1,12 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DockerStep, JobDocument } from '@kiln/protocol';
+import type { JobDocument } from '@kiln/protocol';
 import { expect, test } from 'vitest';
 import { createHostRuntime } from '../../../test/kit/host-runtime.ts';
 import { startTestExecutor } from '../../../test/kit/in-process-executor.ts';
 import { type PlainJob, startPlainInstance } from '../../../test/kit/plain-instance.ts';
+import { plainStep as step } from '../../../test/kit/plain-jobs.ts';
 import { createTestRepository } from '../../../test/kit/repository.ts';
-
-function step(commands: string[], more: Partial<DockerStep> = {}): DockerStep {
-  return { key: '', image: 'any', commands, dir: '', env: [], ...more };
-}
 
 function entry(job: PlainJob, key: string) {
   const found = job.logs.find((candidate) => candidate.key === key);

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { checkout, programEnvironment } from '../../tools/process/programs.ts';
 import { RunningProcess } from '../../tools/process/running-process.ts';
-import type { PlainInstance } from '../kit/plain-instance.ts';
+import type { PlainInstance } from './plain-instance.ts';
 
 /** Starts `bin/executor run` with real containers, for an instance that knows only the reference's protocol. */
 export async function startPlainExecutor(options: {
@@ -9,6 +9,8 @@ export async function startPlainExecutor(options: {
   dockerSocket: string;
   /** Below it: `data`, `tmp` and the log. */
   directory: string;
+  /** Name of the log below `directory`. */
+  logName?: string;
   env?: NodeJS.ProcessEnv;
 }): Promise<RunningProcess> {
   const { instance, directory } = options;
@@ -27,13 +29,14 @@ export async function startPlainExecutor(options: {
       EXECUTOR_JOB_NUM_CPUS: '1',
       EXECUTOR_DATA_DIR: join(directory, 'data'),
       TMPDIR: join(directory, 'tmp'),
+      EXECUTOR_CLEANUP_TASK_INTERVAL: '2s',
       DOCKER_HOST: `unix://${options.dockerSocket}`,
       ...options.env,
     }),
-    logFile: join(directory, 'executor.log'),
+    logFile: join(directory, options.logName ?? 'executor.log'),
   });
   try {
-    await executor.waitForLine(/works for /, 60);
+    await executor.waitForLine(/works for /, 120);
     return executor;
   } catch (error) {
     await executor.stop();
