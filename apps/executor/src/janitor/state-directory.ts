@@ -3,6 +3,7 @@ import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
+import { syncDirectory } from '../durable-file.ts';
 
 /** Who owns a state directory, exactly enough to tell whether that process still lives. */
 export const ownerSchema = z.object({
@@ -48,6 +49,7 @@ export async function openStateDirectory(
   const directory = join(executorsDirectory(dataDirectory), executorName);
   for (const folder of [workspacesFolder, outcomesFolder, adoptedFolder])
     await mkdir(join(directory, folder), { recursive: true, mode: 0o700 });
+  for (const path of [dataDirectory, executorsDirectory(dataDirectory), directory]) await syncDirectory(path);
   const owner = join(directory, ownerFile);
   await writeFile(owner, JSON.stringify(thisProcess(executorName)), { mode: 0o600 });
   return {

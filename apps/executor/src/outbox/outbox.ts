@@ -1,4 +1,4 @@
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { queueNameSchema, usageSchema } from '@kiln/protocol';
@@ -9,6 +9,7 @@ import {
   type JobClient,
   type JobIdentity,
 } from '../client/index.ts';
+import { writeDurably } from '../durable-file.ts';
 import type { Logger } from '../process-log/index.ts';
 
 /** How a job ended, with all that is needed to tell the instance, also from another process. Holds the job token. */
@@ -36,7 +37,10 @@ export interface PostedOutcome {
 
 /** Outcomes between the end of a job and the instance's answer, on disk so that they outlive this process. */
 export interface Outbox {
-  /** Stores an outcome; when this resolves, a killed executor's successor will deliver it (unless the disk is full). */
+  /**
+   * Stores an outcome; when this resolves, the successor of an executor that is killed, or whose machine crashes, will
+   * deliver it (unless the disk is full).
+   */
   post(outcome: JobOutcome): Promise<PostedOutcome>;
   /** Delivers what a dead executor stored. Repeated calls for a file are one. */
   adopt(path: string): void;
@@ -104,8 +108,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
     async post(outcome) {
       const path = join(directory, `${outcome.queue}-${outcome.id}-${outcome.attempt ?? 0}.json`);
       try {
-        await writeFile(`${path}.new`, JSON.stringify(outcome), { mode: 0o600 });
-        await rename(`${path}.new`, path);
+        await writeDurably(path, JSON.stringify(outcome));
       } catch (error) {
         // A full disk must not cost the outcome: it is delivered from memory, and only a crash meanwhile would lose it.
         log.error({ error, job: outcome.id }, 'could not store the outcome of a job on disk');

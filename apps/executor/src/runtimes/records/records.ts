@@ -1,6 +1,7 @@
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { writeWhole } from '../../durable-file.ts';
 
 /** Who made it: a process is the same one only if it also started at the same time. */
 const ownerSchema = z.object({ owner: z.object({ pid: z.number(), startedAt: z.string() }) });
@@ -29,7 +30,7 @@ export function sandboxRecords<Fields extends { sandbox: string }>(
     async write(fields) {
       const owner = { pid: process.pid, startedAt: (await processStart(process.pid)) ?? '' };
       await mkdir(directory, { recursive: true, mode: 0o700 });
-      await writeDurably(pathOf(fields.sandbox), JSON.stringify({ ...fields, owner }));
+      await writeWhole(pathOf(fields.sandbox), JSON.stringify({ ...fields, owner }));
     },
     async remove(sandbox) {
       await rm(pathOf(sandbox), { force: true });
@@ -79,18 +80,6 @@ async function unlessMissing<Result>(reading: Promise<Result>): Promise<Result |
     if (Reflect.get(Object(error), 'code') === 'ENOENT') return undefined;
     throw error;
   }
-}
-
-/** A crash of the machine right after leaves either the whole record or none. */
-async function writeDurably(path: string, text: string): Promise<void> {
-  const file = await open(`${path}.new`, 'w', 0o600);
-  try {
-    await file.writeFile(text);
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
-  await rename(`${path}.new`, path);
 }
 
 /** Boot and start time of a process; undefined when there is none of that number. */
