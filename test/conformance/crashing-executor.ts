@@ -25,6 +25,7 @@ const sandbox = await runtime.create(
     id: 77,
     attempt: 2,
     workspaceDirectory,
+    images: [image],
     network: 'public',
     limits: { numCPUs: 1, memoryBytes: 0, diskBytes: 0 },
     registryAuth: {},

@@ -68,6 +68,7 @@ export async function startJob(
       id,
       attempt: 1,
       workspaceDirectory: workspace,
+      images: [under.image],
       network: options.network ?? 'none',
       limits: {
         numCPUs: 1,

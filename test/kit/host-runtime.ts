@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { lstat, readFile } from 'node:fs/promises';
+import { lstat, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { type Runtime, SandboxError, type SandboxStep } from '../../apps/executor/src/runtimes/runtime.ts';
@@ -58,6 +58,12 @@ export function createHostRuntime(): Runtime & { readonly open: number } {
           const full = join(job.workspaceDirectory, path);
           const found = await lstat(full).catch(() => undefined);
           return found?.isFile() && found.size <= maxBytes ? readFile(full) : undefined;
+        },
+        async removeFile(name) {
+          const full = join(job.workspaceDirectory, name);
+          const found = await lstat(full).catch(() => undefined);
+          if (found?.isFile()) await rm(full);
+          return found !== undefined;
         },
         async [Symbol.asyncDispose]() {
           for (const pid of children) kill(pid);

@@ -42,6 +42,7 @@ export async function runJob(document: JobDocument, context: JobContext): Promis
     redactor,
     stop: signal,
     limitBytes: settings.jobLogLimitBytes,
+    onCommand: context.onCommand,
     processLog: context.processLog,
   });
   const usage: Usage[] = [];
@@ -71,6 +72,7 @@ export async function runJob(document: JobDocument, context: JobContext): Promis
         id: document.id,
         attempt: document.attempt ?? 0,
         workspaceDirectory,
+        images: [...new Set(document.dockerSteps.map((step) => step.image))],
         network: document.network ?? 'public',
         limits,
         registryAuth,

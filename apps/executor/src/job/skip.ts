@@ -1,5 +1,3 @@
-import { lstat, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
 import type { Sandbox } from '../runtimes/runtime.ts';
 import { StepFailedError } from './failure.ts';
@@ -14,27 +12,16 @@ const skipSchema = z.object({ nextStep: z.string() });
  * @returns key of the step to go on with, or undefined when there is no such file
  * @throws StepFailedError when the file cannot be read or understood: going on would run steps that were not wanted
  */
-export async function takeSkip(sandbox: Sandbox, workspaceDirectory: string): Promise<string | undefined> {
-  const path = join(workspaceDirectory, skipFile);
+export async function takeSkip(sandbox: Sandbox): Promise<string | undefined> {
   const bytes = await sandbox.readFile(skipFile, maxBytes);
+  const existed = await sandbox.removeFile(skipFile);
   if (bytes === undefined) {
-    if (!(await exists(path))) return undefined;
+    if (!existed) return undefined;
     throw new StepFailedError(`${skipFile} is no plain file of at most ${maxBytes / 2 ** 10} KiB`);
   }
-  await rm(path, { force: true });
   try {
     return skipSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8'))).nextStep;
   } catch (cause) {
     throw new StepFailedError(`${skipFile} is not of the form {"nextStep": "step.<n>.pre"}`, { cause });
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await lstat(path);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw error;
   }
 }

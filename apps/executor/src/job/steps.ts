@@ -8,7 +8,6 @@ import { takeSkip } from './skip.ts';
 export interface StepsOptions {
   document: JobDocument;
   sandbox: Sandbox;
-  workspaceDirectory: string;
   log: JobLog;
   signal: AbortSignal;
   /** Told the log key of each step before it starts. */
@@ -21,7 +20,7 @@ export interface StepsOptions {
  * @throws StepFailedError, SandboxError, or the signal's reason
  */
 export async function runSteps(options: StepsOptions): Promise<void> {
-  const { document, sandbox, workspaceDirectory, signal } = options;
+  const { document, sandbox, signal } = options;
   let waitingFor: string | undefined;
   for (const [index, step] of document.dockerSteps.entries()) {
     signal.throwIfAborted();
@@ -30,7 +29,7 @@ export async function runSteps(options: StepsOptions): Promise<void> {
     waitingFor = undefined;
     options.onStep(logKey);
     await runStep(options, toSandboxStep(document, step, index), logKey);
-    if (step.key.endsWith('.pre')) waitingFor = await takeSkip(sandbox, workspaceDirectory);
+    if (step.key.endsWith('.pre')) waitingFor = await takeSkip(sandbox);
   }
 }
 

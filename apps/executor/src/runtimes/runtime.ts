@@ -21,6 +21,8 @@ export interface Runtime {
   create(job: SandboxJob, signal: AbortSignal): Promise<Sandbox>;
   /** Removes what crashed or killed predecessors of this executor left behind; never anything it does not own. */
   sweep(signal: AbortSignal): Promise<void>;
+  /** For metrics: sandboxes that are on the machine now, and those that {@link sweep} has removed so far. */
+  counts?(): { open: number; orphansRemoved: number };
 }
 
 export interface SandboxJob {
@@ -28,6 +30,8 @@ export interface SandboxJob {
   attempt: number;
   /** Host directory that becomes `/data` in every step. */
   workspaceDirectory: string;
+  /** Images of all steps, as far as they are known: a runtime may fetch them before the first step. */
+  images: readonly string[];
   network: Network;
   limits: SandboxLimits;
   /** Credentials for step images, already chosen by precedence. */
@@ -80,6 +84,11 @@ export interface Sandbox extends AsyncDisposable {
   run(step: SandboxStep, streams: StepStreams, signal: AbortSignal): Promise<StepResult>;
   /** A file of the workspace as steps left it, or undefined; refuses links, non-files and more than `maxBytes`. */
   readFile(path: string, maxBytes: number): Promise<Uint8Array | undefined>;
+  /**
+   * Removes a file of the workspace's root, or a link; a directory stays.
+   * @returns whether there was anything of that name
+   */
+  removeFile(name: string): Promise<boolean>;
   /** Kills what still runs and removes all of the sandbox. Never throws for what is already gone. */
   [Symbol.asyncDispose](): Promise<void>;
 }

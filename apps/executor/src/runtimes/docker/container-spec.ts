@@ -1,29 +1,13 @@
-import { posix } from 'node:path';
-import { formatByteSize } from '@kiln/protocol';
-import { SandboxError, type SandboxLimits, type SandboxStep } from '../runtime.ts';
+import type { SandboxLimits, SandboxStep } from '../runtime.ts';
+import {
+  capabilities,
+  checkEnvironment,
+  directoryInContainer,
+  scriptInContainer,
+  sharedMemoryBytes,
+  workspaceTarget,
+} from '../step/index.ts';
 import { labelsOf, type SandboxNames } from './names.ts';
-
-/**
- * What root in a step keeps. Package managers need to change owners and modes of any file (CHOWN, DAC_OVERRIDE, FOWNER, FSETID), to
- * drop to their download user (SETUID, SETGID), to unpack files with capabilities (SETFCAP: rpm fails without), to stop
- * services of other users (KILL); test servers listen on low ports (NET_BIND_SERVICE). Left out of Docker's default set:
- * NET_RAW (forged packets; `ping` works without), MKNOD, SYS_CHROOT, SETPCAP, AUDIT_WRITE.
- */
-const capabilities = [
-  'CHOWN',
-  'DAC_OVERRIDE',
-  'FOWNER',
-  'FSETID',
-  'KILL',
-  'NET_BIND_SERVICE',
-  'SETFCAP',
-  'SETGID',
-  'SETUID',
-] as const;
-
-/** Docker's 64 MB is too small for browsers; counts as memory of the step. */
-const sharedMemoryBytes = 256 * 1024 * 1024;
-const workspaceTarget = '/data';
 
 export interface ContainerSurroundings {
   names: SandboxNames;
@@ -90,28 +74,6 @@ export function containerSpec(step: SandboxStep, image: string, around: Containe
   };
 }
 
-/** The kernel's limit for one variable with its name; a longer one keeps every program from starting. */
-const maxVariableBytes = 128 * 1024 - 1;
-/** A quarter of the usual stack of 8 MiB is all that a program's environment and arguments may take; a part is for arguments. */
-const maxEnvironmentBytes = (2 * 1024 - 64) * 1024;
-/** Each variable ends with a zero byte and has a pointer to it. */
-const bytesPerVariable = 9;
-
-function checkEnvironment(env: readonly string[]): void {
-  const tooLong = env.find((variable) => Buffer.byteLength(variable) > maxVariableBytes);
-  if (tooLong !== undefined)
-    throw new SandboxError(
-      `environment variable ${tooLong.split('=', 1)[0]} holds more than the 128 KiB that Linux allows: pass it in a file`,
-      { infrastructure: false },
-    );
-  const bytes = env.reduce((sum, variable) => sum + Buffer.byteLength(variable) + bytesPerVariable, 0);
-  if (bytes > maxEnvironmentBytes)
-    throw new SandboxError(
-      `the environment variables of this step are too long together (${formatByteSize(bytes)}; Linux allows programs 2 MiB): pass some in files`,
-      { infrastructure: false },
-    );
-}
-
 /** The equivalent `docker run`, for people who want to try a step by hand. Variables by name only. */
 export function equivalentCommand(step: SandboxStep, image: string, around: ContainerSurroundings): string[] {
   const { limits } = around;
@@ -141,26 +103,4 @@ export function equivalentCommand(step: SandboxStep, image: string, around: Cont
     image,
     scriptInContainer(step),
   ];
-}
-
-function directoryInContainer(step: SandboxStep): string {
-  return belowWorkspace(step.dir, 'the working directory');
-}
-
-function scriptInContainer(step: SandboxStep): string {
-  return belowWorkspace(step.scriptPath, 'the script');
-}
-
-function belowWorkspace(path: string, what: string): string {
-  const joined = posix.join(workspaceTarget, path);
-  if (
-    joined.includes('\0') ||
-    (joined !== workspaceTarget &&
-      joined !== `${workspaceTarget}/` &&
-      !joined.startsWith(`${workspaceTarget}/`))
-  )
-    throw new SandboxError(`${what} ${JSON.stringify(path)} is outside the workspace`, {
-      infrastructure: false,
-    });
-  return joined.length > workspaceTarget.length ? joined.replace(/\/$/, '') : joined;
 }

@@ -32,6 +32,7 @@ test('a step whose daemon dies fails with that reason once it is surely dead, an
         id: 1,
         attempt: 1,
         workspaceDirectory,
+        images: [],
         network: 'none',
         limits: { numCPUs: 0, memoryBytes: 0, diskBytes: 0 },
         registryAuth: {},

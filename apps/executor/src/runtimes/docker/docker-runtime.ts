@@ -1,5 +1,6 @@
 import { parseCIDR } from '../network/index.ts';
 import { type Runtime, SandboxError } from '../runtime.ts';
+import { defaultMaxProcesses } from '../step/index.ts';
 import { type DaemonFacts, daemonFacts } from './daemon-facts.ts';
 import { daemonNetworkNamespace } from './daemon-namespace.ts';
 import { dockerSocketPath } from './docker-host.ts';
@@ -29,7 +30,7 @@ export interface DockerRuntimeOptions {
   instanceURL: URL;
   /** `EXECUTOR_MIN_FREE_DISK`, in bytes: a step is stopped when this machine has less. */
   minFreeDiskBytes: number;
-  /** Processes and threads of one step; default 4096: large parallel builds fit, a fork bomb does not. */
+  /** Processes and threads of one step; default 4096. */
   maxProcesses?: number;
   /** For what went wrong outside any job. */
   warn(message: string, error: unknown): void;
@@ -46,6 +47,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
   const allowedCIDRs = (options.allowedCIDRs ?? []).map(parseCIDR);
   /** Sandboxes that exist or are being made. */
   const live = new Set<string>();
+  let orphansRemoved = 0;
   let facts: DaemonFacts | undefined;
 
   return {
@@ -75,7 +77,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
             hostMountPath: options.hostMountPath,
             addHostGateway: options.addHostGateway ?? false,
             minFreeDiskBytes: options.minFreeDiskBytes,
-            maxProcesses: options.maxProcesses ?? 4096,
+            maxProcesses: options.maxProcesses ?? defaultMaxProcesses,
             async onRemoved(error) {
               // A sandbox that could not be removed keeps its record: the next sweep takes it.
               live.delete(names.sandbox);
@@ -103,6 +105,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
             record.socketPath === engine.socketPath ? undefined : openEngine(record.socketPath);
           await removeSandbox(recordEngine ?? engine, record, record.networkNamespace);
           await records.remove(record.sandbox);
+          orphansRemoved += 1;
         } catch (error) {
           options.warn(
             `what job ${record.job} of ${record.executor} left behind could not be removed yet`,
@@ -111,6 +114,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
         }
       }
     },
+    counts: () => ({ open: live.size, orphansRemoved }),
     async [Symbol.asyncDispose]() {
       await engine[Symbol.asyncDispose]();
     },

@@ -13,7 +13,7 @@ import type { Images } from './images.ts';
 import { ownershipFilter, type SandboxNames } from './names.ts';
 import { createNetwork, type NetworkOptions, removeNetwork } from './network.ts';
 import { runStep, type StepSurroundings } from './step.ts';
-import { readWorkspaceFile } from './workspace-file.ts';
+import { readWorkspaceFile, removeWorkspaceFile } from './workspace-file.ts';
 
 export interface SandboxSurroundings {
   engine: Engine;
@@ -116,6 +116,7 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
       }
     },
     readFile: (path, maxBytes) => readWorkspaceFile(job.workspaceDirectory, path, maxBytes),
+    removeFile: (name) => removeWorkspaceFile(job.workspaceDirectory, name),
     async [Symbol.asyncDispose]() {
       gone.abort();
       while (running.size > 0) await Promise.allSettled(running);

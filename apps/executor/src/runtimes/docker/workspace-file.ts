@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
 
 /**
  * Reads a file that hostile steps may have made. Each component of the path is opened in its turn, relative to the one before and
@@ -36,6 +37,23 @@ export async function readWorkspaceFile(
     return file && (await readBounded(file, maxBytes));
   } finally {
     await directory?.close();
+  }
+}
+
+/**
+ * Removes a file or link directly in the workspace.
+ * @returns whether there was anything of that name
+ */
+export async function removeWorkspaceFile(workspaceDirectory: string, name: string): Promise<boolean> {
+  if (name.includes('/') || name === '..') throw new RangeError(`${JSON.stringify(name)} is not a file name`);
+  try {
+    await unlink(join(workspaceDirectory, name));
+    return true;
+  } catch (error) {
+    const code: unknown = Reflect.get(Object(error), 'code');
+    if (code === 'ENOENT') return false;
+    if (code === 'EISDIR' || code === 'EPERM') return true;
+    throw error;
   }
 }
 
