@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { createInstanceClient } from './client/index.ts';
 import type { Settings } from './env/index.ts';
-import { openStateDirectory, type StateDirectory, sweepDeadExecutors } from './janitor/index.ts';
+import { openStateDirectory, type StateDirectory, startRounds, sweepDeadExecutors } from './janitor/index.ts';
 import type { JobSurroundings } from './job/index.ts';
 import { createOutbox } from './outbox/index.ts';
 import type { Logger, SecretRegister } from './process-log/index.ts';
@@ -37,7 +37,6 @@ export interface Executor {
 export const shutDownSeconds = 20;
 /** Outcomes that are being delivered get this long after a shutdown; then they are left to the next executor. */
 const outcomeGraceSeconds = 5;
-const sweepSeconds = 300;
 
 /** Unique for each start of the process. */
 export function newExecutorName(): string {
@@ -58,12 +57,20 @@ export async function startExecutor(options: ExecutorOptions): Promise<Executor>
     settings.temporaryDirectory,
     settings.dockerHostMountPath !== undefined,
   );
+  const metrics = createMetrics({
+    queues: settings.queues.names,
+    counts: runtime.counts?.bind(runtime),
+    nodeExporterUrl: settings.nodeExporterUrl,
+    dockerRegistryNodeExporterUrl: settings.dockerRegistryNodeExporterUrl,
+    log,
+  });
   const client = createInstanceClient({
     baseUrl: settings.frontendUrl,
     sharedSecret: settings.sharedSecret,
     executorName,
     queues: settings.queues,
     resources: limits,
+    observe: metrics.call,
   });
   const outboxStop = new AbortController();
   const outbox = createOutbox({
@@ -83,26 +90,28 @@ export async function startExecutor(options: ExecutorOptions): Promise<Executor>
     outbox,
     secrets,
     processLog: log,
+    onCommand: metrics.command,
     hostEnvironment,
     homeDirectory: runtime.name === 'microvm' ? undefined : options.env['HOME'],
   };
-  const metrics = createMetrics({ ...settings, log });
-  const janitor = startJanitor(
-    async (signal) => {
-      await sweepDeadExecutors({
-        dataDirectory,
-        state,
-        executorName,
-        adoptOutcome: (path) => outbox.adopt(path),
-        removeWorkspace: removeWorkspaceDirectory,
-        keepWorkspaces: settings.keepWorkspaces,
-        log,
-      });
-      await runtime.sweep(signal);
-    },
-    settings.cleanupIntervalSeconds,
+  const janitor = startRounds({
+    tasks: [
+      () =>
+        sweepDeadExecutors({
+          dataDirectory,
+          state,
+          executorName,
+          adoptOutcome: (path) => outbox.adopt(path),
+          removeWorkspace: removeWorkspaceDirectory,
+          keepWorkspaces: settings.keepWorkspaces,
+          log,
+        }),
+      (signal) => runtime.sweep(signal),
+    ],
+    intervalSeconds: settings.cleanupIntervalSeconds,
+    onFailure: metrics.janitorFailed,
     log,
-  );
+  });
   // Before the first job, so that what a crash left behind cannot get in its way.
   await janitor.first;
   let connected = false;
@@ -159,30 +168,4 @@ function hostEnvironmentOf(env: Readonly<Record<string, string | undefined>>): R
 /** What is left (undelivered outcomes, workspaces that could not be removed) is for the next executor to settle. */
 async function removeIfEmpty(state: StateDirectory): Promise<void> {
   if (await state.isEmpty()) await state.remove();
-}
-
-function startJanitor(sweep: (signal: AbortSignal) => Promise<void>, intervalSeconds: number, log: Logger) {
-  const stop = new AbortController();
-  let running: Promise<void> = Promise.resolve();
-  const run = async () => {
-    try {
-      await sweep(AbortSignal.any([stop.signal, AbortSignal.timeout(sweepSeconds * 1000)]));
-    } catch (error) {
-      if (!stop.signal.aborted)
-        log.error({ error }, 'could not clean up after dead executors; trying again later');
-    }
-  };
-  const again = () => {
-    running = running.then(run);
-  };
-  again();
-  const timer = setInterval(again, intervalSeconds * 1000);
-  return {
-    first: running,
-    async stop() {
-      clearInterval(timer);
-      stop.abort();
-      await running;
-    },
-  };
 }

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { createHostRuntime } from '../../../test/kit/host-runtime.ts';
 import { startTestExecutor } from '../../../test/kit/in-process-executor.ts';
 import { type PlainJob, startPlainInstance } from '../../../test/kit/plain-instance.ts';
-import { plainStep as step } from '../../../test/kit/plain-jobs.ts';
+import { plainStep as step, until } from '../../../test/kit/plain-jobs.ts';
 import { createTestRepository } from '../../../test/kit/repository.ts';
 
 function entry(job: PlainJob, key: string) {
@@ -101,6 +101,24 @@ test('nothing of the extensions reaches a plain instance but their announcement'
     ({ body }) => body?.['gitVersion'] !== undefined && body['gitVersion'] !== '',
   );
   expect(beat?.body).toMatchObject({ version: 'V2', jobIds: null, os: 'linux', executorVersion: '6.10.0' });
+});
+
+test('heartbeats carry what the executor counts', async () => {
+  await using instance = await startPlainInstance();
+  await using _executor = await startTestExecutor(instance);
+  await instance.ended(instance.enqueue({ dockerSteps: [step(['true'])] }));
+  const carried = () =>
+    String(
+      instance.requests.findLast(({ path }) => path.endsWith('/heartbeat'))?.body?.['prometheusMetrics'],
+    );
+  await until(() => carried().includes('src_executor_processor_total{queue="batches",op="handle"} 1\n'));
+  for (const sample of [
+    'src_apiworker_command_total{op="exec"} 1\n',
+    'src_apiworker_command_total{op="setup.fs.extras"} 1\n',
+    'src_apiworker_apiclient_queue_total{op="MarkComplete"} 1\n',
+    'src_executor_vms_total 0\n',
+  ])
+    expect(carried()).toContain(sample);
 });
 
 const outcomes: { name: string; job: Partial<JobDocument>; state: string; message: string | RegExp }[] = [

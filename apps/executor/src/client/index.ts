@@ -10,4 +10,5 @@ export {
   type Versions,
 } from './instance-client.ts';
 export type { JobClient, JobIdentity, LogEntryState, MarkKind } from './job-client.ts';
+export type { ObserveCall } from './observe-call.ts';
 export { withRetries } from './retry.ts';

@@ -16,6 +16,7 @@ import { z } from 'zod';
 import { failureOf } from './answers.ts';
 import { InstanceError } from './errors.ts';
 import { createJobClient, type JobClient, type JobIdentity } from './job-client.ts';
+import type { ObserveCall } from './observe-call.ts';
 import { type Answer, type Call, createTransport } from './transport.ts';
 
 /** Long poll: how long a dequeue may be held open, and a held heartbeat, in seconds. */
@@ -29,6 +30,7 @@ export interface InstanceClientOptions {
   queues: { mode: 'single' | 'multi'; names: readonly [QueueName, ...QueueName[]] };
   /** What a job gets here; sent with each dequeue. 0 is no limit. */
   resources: { numCPUs: number; memoryBytes: number; diskBytes: number };
+  observe?: ObserveCall;
 }
 
 /** A job as a heartbeat names it. */
@@ -89,6 +91,7 @@ export function createInstanceClient(options: InstanceClientOptions): InstanceCl
   const multi = queues.mode === 'multi';
   const queuePath = multi ? '/.executors/queue' : `/.executors/queue/${queues.names[0]}`;
   const shownQueue = queues.names.join(', ');
+  const observe: ObserveCall = options.observe ?? ((_kind, _op, call) => call());
   let offered: ReadonlySet<ExtensionName> = new Set();
 
   /** Sends with the shared secret; learns from the answer what the instance offers. */
@@ -161,55 +164,51 @@ export function createInstanceClient(options: InstanceClientOptions): InstanceCl
 
     async dequeue(signal) {
       const waitSeconds = offered.has('long-poll') ? dequeueWaitSeconds : 0;
-      const answer = await send(
-        {
-          method: 'POST',
-          path: `${queuePath}/dequeue`,
-          body: {
-            ...(multi ? { queues: queues.names } : {}),
-            executorName,
-            version: compatVersion,
-            ...(resources.numCPUs === 0 ? {} : { numCPUs: resources.numCPUs }),
-            ...(resources.memoryBytes === 0 ? {} : { memory: wireSize(resources.memoryBytes) }),
-            ...(resources.diskBytes === 0 ? {} : { diskSpace: wireSize(resources.diskBytes) }),
-            extensions: extensionNames,
-            kilnVersion,
-            ...(waitSeconds === 0 ? {} : { waitSeconds }),
-          },
-          deadlineSeconds: waitSeconds + 20,
-          signal,
+      const call: Omit<Call, 'authorization'> = {
+        method: 'POST',
+        path: `${queuePath}/dequeue`,
+        body: {
+          ...(multi ? { queues: queues.names } : {}),
+          executorName,
+          version: compatVersion,
+          ...(resources.numCPUs === 0 ? {} : { numCPUs: resources.numCPUs }),
+          ...(resources.memoryBytes === 0 ? {} : { memory: wireSize(resources.memoryBytes) }),
+          ...(resources.diskBytes === 0 ? {} : { diskSpace: wireSize(resources.diskBytes) }),
+          extensions: extensionNames,
+          kilnVersion,
+          ...(waitSeconds === 0 ? {} : { waitSeconds }),
         },
-        'dequeue',
-      );
+        deadlineSeconds: waitSeconds + 20,
+        signal,
+      };
+      const answer = await observe('queue', 'Dequeue', () => send(call, 'dequeue'));
       return answer.status === 204 ? undefined : readDocument(answer.body);
     },
 
     async heartbeat(report, signal) {
       const waitSeconds = report.mayWait && offered.has('cancel-push') ? heartbeatWaitSeconds : 0;
-      const answer = await postHeartbeat(
-        {
-          ...(multi
-            ? { version: '', ...idsByQueue(report.held, queues.names) }
-            : { version: 'V2', jobIds: report.held.length === 0 ? null : report.held.map((job) => job.id) }),
-          ...report.versions,
-          executorVersion: compatVersion,
-          igniteVersion: '',
-          prometheusMetrics: report.prometheusMetrics,
-          ...(offered.has('attempt') ? { attempts: attemptsOf(report.held, queues.mode) } : {}),
-          ...(offered.has('fleet')
-            ? {
-                slots: report.slots,
-                running: report.held.length,
-                isolation: report.isolation,
-                ...(report.endedBecause === undefined ? {} : { endedBecause: report.endedBecause }),
-              }
-            : {}),
-          ...(waitSeconds === 0 ? {} : { waitSeconds }),
-        },
-        // Well below the lease of 25 s, so that a hung call leaves time for another.
-        waitSeconds + 8,
-        signal,
-      );
+      const body = {
+        ...(multi
+          ? { version: '', ...idsByQueue(report.held, queues.names) }
+          : { version: 'V2', jobIds: report.held.length === 0 ? null : report.held.map((job) => job.id) }),
+        ...report.versions,
+        executorVersion: compatVersion,
+        igniteVersion: '',
+        prometheusMetrics: report.prometheusMetrics,
+        ...(offered.has('attempt') ? { attempts: attemptsOf(report.held, queues.mode) } : {}),
+        ...(offered.has('fleet')
+          ? {
+              slots: report.slots,
+              running: report.held.length,
+              isolation: report.isolation,
+              ...(report.endedBecause === undefined ? {} : { endedBecause: report.endedBecause }),
+            }
+          : {}),
+        ...(waitSeconds === 0 ? {} : { waitSeconds }),
+      };
+      // Well below the lease of 25 s, so that a hung call leaves time for another.
+      const deadlineSeconds = waitSeconds + 8;
+      const answer = await observe('queue', 'Heartbeat', () => postHeartbeat(body, deadlineSeconds, signal));
       const parsed = parse(heartbeatResponseSchema, answer.body, 'heartbeat');
       return {
         known: new Set(parsed.knownIds),
@@ -218,7 +217,8 @@ export function createInstanceClient(options: InstanceClientOptions): InstanceCl
       };
     },
 
-    forJob: (job) => createJobClient(transport, job, authorization, (extension) => offered.has(extension)),
+    forJob: (job) =>
+      createJobClient(transport, job, authorization, (extension) => offered.has(extension), observe),
 
     [Symbol.asyncDispose]: () => transport[Symbol.asyncDispose](),
   };

@@ -11,6 +11,7 @@ import {
 import type { Dispatcher } from 'undici';
 import { failureOf } from './answers.ts';
 import { InstanceError } from './errors.ts';
+import type { ObserveCall } from './observe-call.ts';
 import type { Call, ForwardedRequest, Transport } from './transport.ts';
 
 /** What identifies one run of a job towards the instance. */
@@ -79,6 +80,7 @@ export function createJobClient(
   job: JobIdentity,
   sharedSecret: string,
   offers: (extension: ExtensionName) => boolean,
+  observe: ObserveCall,
 ): JobClient {
   const authorization = job.token === '' ? sharedSecret : `Bearer ${job.token}`;
   const headers = { [jobIdHeader]: String(job.id), [executorNameHeader]: job.executorName };
@@ -105,9 +107,12 @@ export function createJobClient(
       deadlineSeconds: seconds,
       signal,
     };
-    const answer = await transport.send(call);
-    if (!statuses.includes(answer.status)) throw failureOf(answer, `${route} of job ${job.id}`);
-    return answer;
+    // The reference names its operations as the routes, with a capital.
+    return observe('queue', route.charAt(0).toUpperCase() + route.slice(1), async () => {
+      const answer = await transport.send(call);
+      if (!statuses.includes(answer.status)) throw failureOf(answer, `${route} of job ${job.id}`);
+      return answer;
+    });
   }
 
   return {
@@ -181,11 +186,13 @@ export function createJobClient(
         );
       const path = `/.executors/files/${[bucket, ...key.split('/')].map(encodeURIComponent).join('/')}`;
       const call: Call = { method: 'GET', path, authorization, headers, deadlineSeconds: 300, signal };
-      const response = await transport.open(call);
-      if (response.statusCode === 200) return response.body;
-      const text = (await response.body.text()).slice(0, 500);
-      const answer = { status: response.statusCode, body: Buffer.from(text), header: () => undefined };
-      throw failureOf(answer, `file ${bucket}/${key} of job ${job.id}`);
+      return observe('files', 'Get', async () => {
+        const response = await transport.open(call);
+        if (response.statusCode === 200) return response.body;
+        const text = (await response.body.text()).slice(0, 500);
+        const answer = { status: response.statusCode, body: Buffer.from(text), header: () => undefined };
+        throw failureOf(answer, `file ${bucket}/${key} of job ${job.id}`);
+      });
     },
   };
 }

@@ -30,6 +30,8 @@ export interface JobSurroundings {
   outbox: Outbox;
   secrets: SecretRegister;
   processLog: Logger;
+  /** Told of each logged command that has ended. */
+  onCommand(logKey: string, seconds: number, exitCode: number): void;
   /** `HOME`, `PATH`, `USER` and `DOCKER_HOST`. */
   hostEnvironment: Readonly<Record<string, string>>;
   /** Where registry credentials of the executor's user are looked for; undefined: nowhere. */

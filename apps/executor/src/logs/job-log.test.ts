@@ -58,6 +58,7 @@ function openLog(client: JobClient, more: { limitBytes?: number; stop?: AbortSig
     client,
     redactor: createRedactor(new Map([['hunter2hunter2', '[PASS]']])),
     stop: more.stop ?? new AbortController().signal,
+    onCommand: () => undefined,
     limitBytes: more.limitBytes ?? 2 ** 30,
     processLog: silent,
   });

@@ -33,6 +33,8 @@ export interface JobLogOptions {
   /** Aborted when the job is being stopped: from then on no writer waits any more. */
   stop: AbortSignal;
   limitBytes: number;
+  /** Told of each command that has ended. */
+  onCommand(key: string, seconds: number, exitCode: number): void;
   processLog: Logger;
 }
 
@@ -111,7 +113,9 @@ export function createJobLog(options: JobLogOptions): JobLog {
           push(prefixer.write('stdout', streams.stdout.flush()));
           push(prefixer.write('stderr', streams.stderr.flush()));
           push(prefixer.end());
-          ending = { exitCode, durationMs: Math.round(performance.now() - startedAt) };
+          const seconds = (performance.now() - startedAt) / 1000;
+          ending = { exitCode, durationMs: Math.round(seconds * 1000) };
+          options.onCommand(key, seconds, exitCode);
           if (current === entry) current = undefined;
           output.end();
         },

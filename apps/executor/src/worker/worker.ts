@@ -195,7 +195,7 @@ export function startWorker(options: WorkerOptions): Worker {
       const startedAt = performance.now();
       log.info({ job: id, queue, attempt, repository: document.repositoryName }, 'job started');
       try {
-        const end = await metrics.job(queue, () =>
+        const end = await metrics.job(() =>
           runJob(document, { ...surroundings, client: client.forJob(identity), queue, stop }),
         );
         const seconds = Math.round((performance.now() - startedAt) / 10) / 100;
