@@ -44,6 +44,7 @@ export function createDatabase({ connection, log, maxConnections }: ConnectionOp
     query_timeout: statementTimeoutMilliseconds + 5000,
     keepAlive: true,
     types: typeParsers,
+    onConnect: planForAnyValues,
   });
   // An idle connection that the server closes; the pool drops it by itself.
   pool.on('error', (error) => log.warn({ err: error }, 'an idle database connection was lost'));
@@ -98,6 +99,16 @@ export function createDatabase({ connection, log, maxConnections }: ConnectionOp
       await pool.end();
     },
   };
+}
+
+/**
+ * Statements keep one plan for any values. Left alone, Postgres plans the statements of the queue at each execution,
+ * because it takes arrays of unknown length for long ones and so the plan for known values for much cheaper: 2 ms of
+ * processor time for claims that take 0.3 ms (measured). A value that the choice of an index depends on, such as a
+ * state, belongs in the statement's text.
+ */
+async function planForAnyValues(client: pg.ClientBase): Promise<void> {
+  await client.query('set plan_cache_mode = force_generic_plan');
 }
 
 async function run<Row extends pg.QueryResultRow>(

@@ -1,5 +1,6 @@
 import type { QueueName } from '@kiln/protocol';
 import type { Database, Statement } from '../database/index.ts';
+import type { ClaimStatements } from './claim-statements.ts';
 import { cleanJSON, cleanText } from './clean-text.ts';
 import type { ClaimBatch, ClaimOutcome } from './pump.ts';
 import { confirmSeconds, deadlineGraceSeconds, leaseSeconds, unconfirmedPerReset } from './settings.ts';
@@ -17,24 +18,26 @@ interface ClaimRow {
 
 export interface ClaimOptions {
   database: Database;
-  statement: Statement;
+  statements: ClaimStatements;
   onClaimed: (queue: QueueName, jobs: readonly { id: number; queuedSeconds: number }[]) => void;
 }
 
-/** Claims for a batch of requests in one statement; see claim.sql. */
+/** Claims for a batch of requests in one statement; see claim_many.sql. */
 export async function claim(
-  { database, statement, onClaimed }: ClaimOptions,
+  { database, statements, onClaimed }: ClaimOptions,
   { queue, limits, requests }: ClaimBatch,
 ): Promise<ClaimOutcome> {
   const secrets = requests.map(() => mintSecret());
-  const rows = await database.query<ClaimRow>(statement, [
+  const [one, many] = limits
+    ? [statements.one, statements.many]
+    : [statements.onePlain, statements.manyPlain];
+  const rows = await database.query<ClaimRow>(requests.length === 1 ? one : many, [
     queue,
     requests.length,
     requests.map(({ executorName }) => cleanText(executorName)),
     secrets.map(({ hash }) => hash),
     requests.map(({ confirm }) => confirm),
     requests.map(({ isolation }) => (isolation ? cleanJSON(isolation) : null)),
-    limits,
     leaseSeconds,
     confirmSeconds,
     deadlineGraceSeconds,

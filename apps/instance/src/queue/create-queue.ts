@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { type Database, loadStatements } from '../database/index.ts';
 import { createBroadcast } from './broadcast.ts';
 import { claim } from './claim.ts';
+import { loadClaimStatements } from './claim-statements.ts';
 import { cleanText } from './clean-text.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import { isJobId } from './job-ids.ts';
@@ -30,16 +31,7 @@ export interface QueueOptions {
   sweeping?: boolean;
 }
 
-const statementNames = [
-  'enqueue',
-  'claim',
-  'touch',
-  'take_back',
-  'mark',
-  'give_back',
-  'cancel',
-  'retry',
-] as const;
+const statementNames = ['enqueue', 'touch', 'take_back', 'mark', 'give_back', 'cancel', 'retry'] as const;
 const maxMessageLength = 64 * 1024;
 
 /** The queue on a migrated database. Several of them, in several processes, may share one. */
@@ -50,6 +42,7 @@ export async function createQueue({
   sweeping = true,
 }: QueueOptions): Promise<Queue> {
   const sql = loadStatements(import.meta.url, './sql/', [...statementNames, ...sweepStatements]);
+  const claimStatements = loadClaimStatements();
   const closing = new AbortController();
   const watchers = createWatchers();
   const broadcast = createBroadcast(database, watchers, randomUUID(), log);
@@ -71,7 +64,7 @@ export async function createQueue({
     for (const { queuedSeconds } of jobs) observer?.claimed(queue, queuedSeconds);
   };
   const pump = createPump({
-    claim: (batch) => claim({ database, statement: sql.claim, onClaimed }, batch),
+    claim: (batch) => claim({ database, statements: claimStatements, onClaimed }, batch),
     unclaim,
     log,
   });

@@ -1,18 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestDatabase, type TestDatabase } from '../../../../test/kit/database.ts';
 import { loadStatements } from '../database/index.ts';
+import { loadClaimStatements } from './claim-statements.ts';
 import { sweepStatements } from './sweep.ts';
 
-const hotStatements = [
-  'enqueue',
-  'claim',
-  'touch',
-  'take_back',
-  'mark',
-  'give_back',
-  'cancel',
-  'retry',
-] as const;
+const hotStatements = ['enqueue', 'touch', 'take_back', 'mark', 'give_back', 'cancel', 'retry'] as const;
 
 describe('hot statements', () => {
   let test: TestDatabase;
@@ -22,23 +14,39 @@ describe('hot statements', () => {
   });
   afterAll(() => test[Symbol.asyncDispose]());
 
-  const statements = loadStatements(import.meta.url, './sql/', [...hotStatements, ...sweepStatements]);
+  const statements = [
+    ...Object.values(loadStatements(import.meta.url, './sql/', [...hotStatements, ...sweepStatements])),
+    ...Object.values(loadClaimStatements()),
+  ];
 
   // Prepared statements come to a plan for any parameters; it must not depend on how many jobs there are.
-  it.each([...hotStatements, ...sweepStatements])(
-    '%s does not read the jobs one after another',
-    async (name) => {
-      const plan = await test.database.query<{ 'QUERY PLAN': string }>(
-        `explain (generic_plan, costs off) ${statements[name].text}`,
+  it.each(statements)('$name does not read the jobs one after another', async ({ name, text }) => {
+    const plan = await explain(text);
+    expect(plan).not.toMatch(/Seq Scan on (jobs|past_attempts)/);
+    expect(plan).not.toMatch(
+      /Index (Only )?Scan using jobs_(pkey|tenant) on jobs\b(?![^\n]*\n\s+Index Cond)/,
+    );
+    if (name?.startsWith('claim')) expect(plan).not.toMatch(/Seq Scan on lanes/);
+  });
+
+  it('claims by the index of what the executor may have', async () => {
+    const { one, many, onePlain, manyPlain } = loadClaimStatements();
+    for (const { text } of [one, many]) {
+      expect(await explain(text)).toMatch(/using lanes_waiting on lanes[\s\S]*using jobs_lane on jobs/);
+    }
+    for (const { text } of [onePlain, manyPlain]) {
+      expect(await explain(text)).toMatch(
+        /using lanes_waiting_plain on lanes[\s\S]*using jobs_lane_plain on jobs/,
       );
-      const text = plan.map((row) => row['QUERY PLAN']).join('\n');
-      expect(text).not.toMatch(/Seq Scan on (jobs|past_attempts)/);
-      expect(text).not.toMatch(
-        /Index (Only )?Scan using jobs_(pkey|tenant) on jobs\b(?![^\n]*\n\s+Index Cond)/,
-      );
-      if (name === 'claim') expect(text).not.toMatch(/Seq Scan on lanes/);
-    },
-  );
+    }
+  });
+
+  async function explain(text: string): Promise<string> {
+    const plan = await test.database.query<{ 'QUERY PLAN': string }>(
+      `explain (generic_plan, costs off) ${text}`,
+    );
+    return plan.map((row) => row['QUERY PLAN']).join('\n');
+  }
 });
 
 /** 60,000 ended jobs, 10,000 waiting, 500 running, 3000 lanes. */

@@ -1,4 +1,5 @@
 import type { JobState, QueueName } from '@kiln/protocol';
+import pg from 'pg';
 import type { Database, Executable, Transaction } from '../../database/index.ts';
 import { type JobRow, jobColumns } from '../../queue/index.ts';
 import type { StoredFile } from './files.ts';
@@ -87,11 +88,14 @@ export async function findJob(database: Executable, id: number): Promise<ListedJ
   return row;
 }
 
-/** Newest first. */
+/**
+ * Newest first. State and limit stand in the text, not in parameters: each state has an index of its own, and a plan
+ * for any state would read the history for the few jobs that are queued.
+ */
 export function listJobs(database: Executable, filter: ListFilter): Promise<ListedJob[]> {
   const values: unknown[] = [];
   const conditions = [
-    condition('j.state =', filter.state),
+    filter.state && `j.state = ${pg.escapeLiteral(filter.state)}`,
     condition('j.queue =', filter.queue),
     condition('j.tenant =', filter.tenant),
     condition('j.id <', filter.before),
@@ -102,7 +106,7 @@ export function listJobs(database: Executable, filter: ListFilter): Promise<List
   return database.query<ListedJob>(
     `select ${jobColumns}, ${recordColumns} from jobs j join submitted_jobs s on s.job_id = j.id
      ${conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`}
-     order by j.id desc limit $${values.push(filter.limit)}`,
+     order by j.id desc limit ${Math.trunc(filter.limit)}`,
     values,
   );
 }
