@@ -6,7 +6,8 @@ import { type Runtime, SandboxError, type SandboxStep } from '../../apps/executo
 
 /**
  * TEST ONLY: runs steps with /bin/sh on this machine, without any isolation. It stands in for a runtime in tests of
- * everything around it. The image `missing` cannot be started, `broken-runtime` fails as an infrastructure error.
+ * everything around it. The image `missing` cannot be started, `broken-runtime` fails as an infrastructure
+ * error, `breaking-runtime` as one while the step ran.
  */
 export function createHostRuntime(): Runtime & { readonly open: number } {
   let open = 0;
@@ -29,6 +30,8 @@ export function createHostRuntime(): Runtime & { readonly open: number } {
             throw new SandboxError('there is no image "missing"', { infrastructure: false });
           if (step.image === 'broken-runtime')
             throw new SandboxError('the daemon is gone', { infrastructure: true });
+          if (step.image === 'breaking-runtime')
+            throw new SandboxError('the daemon went away', { infrastructure: true, stepBegun: true });
           const child = spawn('/bin/sh', [join(job.workspaceDirectory, step.scriptPath)], {
             cwd: join(job.workspaceDirectory, step.dir),
             env: { PATH: process.env['PATH'] ?? '', ...environmentOf(step) },

@@ -63,13 +63,13 @@ function executor(more: Pick<TestExecutorOptions, 'env' | 'runtime'> = {}) {
   });
 }
 
-async function submit(run: string): Promise<number> {
-  const job = (await api('POST', '/.api/jobs', { steps: [{ image: 'any', run }] })) as JobView;
+async function submit(run: string, image = 'any'): Promise<number> {
+  const job = (await api('POST', '/.api/jobs', { steps: [{ image, run }] })) as JobView;
   return job.id;
 }
 
 async function jobWhen(id: number, condition: (job: JobView) => boolean): Promise<JobView> {
-  const giveUpAt = performance.now() + 60_000;
+  const giveUpAt = performance.now() + 120_000;
   for (;;) {
     const job = (await api('GET', `/.api/jobs/${id}`)) as JobView;
     if (condition(job)) return job;
@@ -89,7 +89,7 @@ async function output(job: JobView, key: string): Promise<Buffer> {
 }
 
 async function sayingBegun(id: number): Promise<void> {
-  const giveUpAt = performance.now() + 60_000;
+  const giveUpAt = performance.now() + 120_000;
   for (;;) {
     const job = await jobWhen(id, ({ state }) => state === 'processing');
     if ((await output(job, 'step.docker.0')).includes('stdout: begun')) return;
@@ -148,6 +148,22 @@ test('an executor that is shut down gives its job back, and another one runs it 
   await using _second = await executor();
   const job = await jobWhen(id, ended);
   expect(job).toMatchObject({ state: 'completed', attempt: 2 });
+});
+
+test('a runtime that breaks before a step gives the job back at the cost of an attempt; while one runs, it fails the job', async () => {
+  await using running = await executor();
+  const before = await submit('true', 'broken-runtime');
+  const during = await submit('true', 'breaking-runtime');
+  // Between two tries this executor looks at its runtime.
+  expect(await jobWhen(before, ended)).toMatchObject({ state: 'failed', attempt: 4 });
+  expect(await jobWhen(during, ended)).toMatchObject({
+    state: 'failed',
+    attempt: 1,
+    failureMessage: 'running command "step.docker.0": the daemon went away',
+  });
+  expect(
+    running.log.filter((line) => /job ended.*"end":"release"|"end":"release".*job ended/.test(line)),
+  ).toHaveLength(4);
 });
 
 test('a job goes on through a killed instance and ends once, with its whole log', async () => {

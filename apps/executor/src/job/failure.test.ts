@@ -34,7 +34,16 @@ test.each([
 test('a broken runtime gives the job back, unless a step has already run', () => {
   const error = new SandboxError('the daemon is gone', { infrastructure: true });
   expect(endOf(error, stage, running, 0, false)).toMatchObject({ kind: 'release', reason: 'infrastructure' });
-  expect(endOf(error, stage, running, 0, true)).toMatchObject({ kind: 'markErrored' });
+  expect(endOf(error, stage, running, 0, true)).toMatchObject({ kind: 'markErrored', infrastructure: true });
+});
+
+test('a runtime that breaks while the first step runs errors the job: the step may have had effects', () => {
+  const error = new SandboxError('the daemon is gone', { infrastructure: true, stepBegun: true });
+  expect(endOf(error, stage, running, 0, false)).toEqual({
+    kind: 'markErrored',
+    message: `${stage}: the daemon is gone`,
+    infrastructure: true,
+  });
 });
 
 test('a stop decides, whatever error it caused', () => {

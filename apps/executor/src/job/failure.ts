@@ -17,7 +17,12 @@ export class StepFailedError extends Error {
 /** How a job ended, before it is told to the instance. */
 export type JobEnd =
   | { kind: 'markComplete' }
-  | { kind: 'markErrored' | 'markFailed'; message: string }
+  | {
+      kind: 'markErrored' | 'markFailed';
+      message: string;
+      /** The machine was at fault: it should be looked at before it gets another job. */
+      infrastructure?: true;
+    }
   /** Given back: another executor may do better. */
   | { kind: 'release'; reason: 'infrastructure' | 'shutdown'; message: string }
   /** Nothing is reported. */
@@ -26,7 +31,8 @@ export type JobEnd =
 /**
  * What a failure means for the job. Text layers, outermost first: time limit, stage, cause (reference section 3.12).
  * @param stage what was being done, such as `creating workspace` or `running command "step.docker.0"`
- * @param anythingRan whether a step has ended: then the job is not given back, because its effects may be out already
+ * @param anythingRan whether a step has ended. Then, or when one may have begun, the job is not given back: its effects may
+ *   be out already, and only its owner can say whether they may be had twice (the reference gives no such job back either)
  */
 export function endOf(
   error: unknown,
@@ -51,8 +57,10 @@ export function endOf(
   }
   const message = `${stage}: ${cause}`;
   if (isInstanceError(error) && error.kind === 'stale') return { kind: 'lost' };
-  if (error instanceof SandboxError && error.infrastructure && !anythingRan)
-    return { kind: 'release', reason: 'infrastructure', message };
+  if (error instanceof SandboxError && error.infrastructure)
+    return anythingRan || error.stepBegun
+      ? { kind: 'markErrored', message, infrastructure: true }
+      : { kind: 'release', reason: 'infrastructure', message };
   if (error instanceof UnsafePathError || error instanceof HopelessError)
     return { kind: 'markFailed', message };
   return { kind: 'markErrored', message };

@@ -79,7 +79,8 @@ export interface Sandbox extends AsyncDisposable {
   commandLine(step: SandboxStep): string[];
   /**
    * Runs a step to its end. When `signal` aborts, everything the step started is killed before this resolves (exitCode -1).
-   * @throws SandboxError when it could not be started at all (no such image, daemon gone, ...)
+   * @throws SandboxError when it could not be started at all (no such image, daemon gone, ...), or, as `stepBegun`, when
+   *   nobody can say how it ended
    */
   run(step: SandboxStep, streams: StepStreams, signal: AbortSignal): Promise<StepResult>;
   /** A file of the workspace as steps left it, or undefined; refuses links, non-files and more than `maxBytes`. */
@@ -93,12 +94,16 @@ export interface Sandbox extends AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** A sandbox could not be made or used; the message is for the job's owner. `infrastructure`: another executor may do better. */
+/** A sandbox could not be made or used; the message is for the job's owner. */
 export class SandboxError extends Error {
   override readonly name = 'SandboxError';
+  /** This machine is at fault: another executor may do better. */
   readonly infrastructure: boolean;
-  constructor(message: string, options: { infrastructure: boolean; cause?: unknown }) {
+  /** The step may have begun, so its effects may be out: it must not be run again as if nothing had happened. */
+  readonly stepBegun: boolean;
+  constructor(message: string, options: { infrastructure: boolean; stepBegun?: boolean; cause?: unknown }) {
     super(message, { cause: options.cause });
     this.infrastructure = options.infrastructure;
+    this.stepBegun = options.stepBegun ?? false;
   }
 }

@@ -2,7 +2,7 @@ import type { Logger } from '../process-log/index.ts';
 import type { Runtime } from '../runtimes/runtime.ts';
 
 export interface RuntimeHealth {
-  /** A job had to be given back because of the runtime. */
+  /** A job ended badly, or had to be given back, because of the runtime. */
   suspect(): void;
   /**
    * Looks at a suspected runtime.

@@ -203,7 +203,7 @@ export function startWorker(options: WorkerOptions): Worker {
           { job: id, queue, attempt, end: end.kind, duration: formatDuration(seconds), ...why(end) },
           'job ended',
         );
-        if (end.kind === 'release' && end.reason === 'infrastructure') runtimeHealth.suspect();
+        if (isMachineAtFault(end)) runtimeHealth.suspect();
       } catch (error) {
         // Nothing is reported: the lease runs out and another executor takes the job.
         log.error({ error, job: id, queue }, 'could not run or report a job');
@@ -236,6 +236,10 @@ function startActiveTimer(seconds: number, drain: (because: string) => void): No
     () => drain(`worked for ${formatDuration(seconds)} (EXECUTOR_MAX_ACTIVE_TIME)`),
     milliseconds,
   );
+}
+
+function isMachineAtFault(end: JobEnd): boolean {
+  return 'infrastructure' in end || (end.kind === 'release' && end.reason === 'infrastructure');
 }
 
 function why(end: JobEnd): { because?: string } {

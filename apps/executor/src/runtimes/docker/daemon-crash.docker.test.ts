@@ -60,7 +60,11 @@ test('a step whose daemon dies fails with that reason once it is surely dead, an
       .poll(() => stat(`/proc/${containerd.trim()}`).catch(() => 'gone'), { timeout: 20_000 })
       .toBe('gone');
     second = await startDockerd({ stateDirectory, log: () => undefined });
-    expect(await failure).toMatchObject({ name: 'SandboxError', infrastructure: true });
+    expect(await failure).toMatchObject({
+      name: 'SandboxError',
+      infrastructure: true,
+      stepBegun: true,
+    });
     expect(String(await failure)).toContain('Docker went away while the step ran');
     await sandbox[Symbol.asyncDispose]();
     await runtime.sweep(AbortSignal.timeout(30_000));

@@ -167,12 +167,7 @@ async function runContainer(
     // Whatever went wrong (a log that cannot be written, a daemon that went away), the step must not live on.
     end(false);
     await Promise.race([ended, unkillable.promise]).catch(() => undefined);
-    if (error instanceof EngineUnreachable || error instanceof EngineError)
-      throw new SandboxError(`Docker went away while the step ran: ${error.message}`, {
-        infrastructure: true,
-        cause: error,
-      });
-    throw error;
+    throw whileRunning(error);
   } finally {
     signal.removeEventListener('abort', onAbort);
     clearTimeout(cutting);
@@ -181,7 +176,9 @@ async function runContainer(
   }
 
   const [state, workspaceBytes, cgroup] = await Promise.all([
-    inspectContainer(engine, name, { size: true }),
+    inspectContainer(engine, name, { size: true }).catch((error) => {
+      throw whileRunning(error);
+    }),
     directoryBytes(directories(), AbortSignal.timeout(2000)).catch(() => 0),
     container.cgroupParent === undefined ? sampler?.stop() : readCgroupUsage(container.cgroupParent),
   ]);
@@ -258,6 +255,18 @@ function startError(error: unknown, step: SandboxStep): SandboxError {
     : '';
   return new SandboxError(`the step's container could not be started: ${message}${hint}`, {
     infrastructure: true,
+    // An answer that never came may have been a yes.
+    stepBegun: error instanceof EngineUnreachable,
+    cause: error,
+  });
+}
+
+/** What a failure of the daemon means after the step's start. */
+function whileRunning(error: unknown): unknown {
+  if (!(error instanceof EngineUnreachable || error instanceof EngineError)) return error;
+  return new SandboxError(`Docker went away while the step ran: ${error.message}`, {
+    infrastructure: true,
+    stepBegun: true,
     cause: error,
   });
 }
