@@ -2,7 +2,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type InstanceProcess, startInstanceProcess } from '../../tools/process/programs.ts';
+import {
+  checkout,
+  type InstanceProcess,
+  programEnvironment,
+  startInstanceProcess,
+} from '../../tools/process/programs.ts';
+import { runCommand } from '../../tools/process/run-command.ts';
 import { createHostRuntime } from '../kit/host-runtime.ts';
 import { startTestExecutor, type TestExecutorOptions } from '../kit/in-process-executor.ts';
 
@@ -114,6 +120,27 @@ test('binary output arrives byte for byte, untraced, with usage', async () => {
   expect(bytes.toString('latin1')).not.toContain('stderr: +');
   const lines = bytes.toString('latin1').split('\n');
   expect(lines.filter((line) => line === `stdout: ${'x'.repeat(99)}`)).toHaveLength(30_303);
+});
+
+test('validate asks a real instance for the queues', async () => {
+  const { output } = await runCommand(join(checkout, 'bin/executor'), ['validate', '--json'], {
+    cwd: directory,
+    env: programEnvironment({
+      EXECUTOR_FRONTEND_URL: instance.url,
+      EXECUTOR_FRONTEND_PASSWORD: sharedSecret,
+      EXECUTOR_QUEUE_NAMES: 'jobs,batches',
+      EXECUTOR_USE_FIRECRACKER: 'false',
+      EXECUTOR_DATA_DIR: join(directory, 'data'),
+    }),
+    signal: AbortSignal.timeout(60_000),
+  });
+  const { checks } = JSON.parse(output.slice(output.indexOf('{'))) as { checks: { name: string }[] };
+  expect(checks.find(({ name }) => name === 'queues')).toMatchObject({
+    state: 'ok',
+    message: 'the instance has jobs, batches',
+  });
+  const executors = (await api('GET', '/.api/executors')) as { executors: { hostname: string }[] };
+  expect(JSON.stringify(executors)).not.toContain('validate');
 });
 
 test('the first failing line fails the step', async () => {

@@ -1,4 +1,5 @@
-import { createInstanceClient } from '../client/index.ts';
+import { queueNames } from '@kiln/protocol';
+import { createInstanceClient, type InstanceClient } from '../client/index.ts';
 import type { Settings } from '../env/index.ts';
 import type { Runtime } from '../runtimes/runtime.ts';
 import { checkGit } from '../workspace/index.ts';
@@ -45,7 +46,7 @@ export async function checkMachine(
   return checks;
 }
 
-/** The instance: reachable, shared secret accepted, clock near ours; and the exporters. */
+/** The instance: reachable, shared secret accepted, clock near ours, and has the queues that are to be served. */
 export async function checkInstance(settings: Settings): Promise<Check[]> {
   const signal = AbortSignal.timeout(checkSeconds * 1000);
   await using client = createInstanceClient({
@@ -60,6 +61,7 @@ export async function checkInstance(settings: Settings): Promise<Check[]> {
     const { clockAheadSeconds } = await client.testAuth(signal);
     checks.push(ok('instance', `${settings.frontendUrl.href} accepts the shared secret`));
     checks.push(clockCheck(clockAheadSeconds));
+    checks.push(await queueCheck(client, settings.queues, signal));
   } catch (error) {
     checks.push({
       name: 'instance',
@@ -69,6 +71,36 @@ export async function checkInstance(settings: Settings): Promise<Check[]> {
     });
   }
   return checks;
+}
+
+async function queueCheck(
+  client: InstanceClient,
+  { mode, names }: Settings['queues'],
+  signal: AbortSignal,
+): Promise<Check> {
+  const asked = await Promise.all(
+    queueNames.map(async (name) => ({ name, has: await client.hasQueue(name, signal) })),
+  );
+  const listed = (has: boolean | undefined) =>
+    asked.filter((queue) => queue.has === has).map(({ name }) => name);
+  const missing = listed(false).filter((name) => names.includes(name));
+  const unknown = listed(undefined).filter((name) => names.includes(name));
+  const variable = mode === 'single' ? 'EXECUTOR_QUEUE_NAME' : 'EXECUTOR_QUEUE_NAMES';
+  if (missing.length > 0)
+    return {
+      name: 'queues',
+      state: 'error',
+      message: `the instance has no queue ${missing.join(', ')}`,
+      fix: `set ${variable} to ${mode === 'single' ? 'one' : 'some'} of those it has: ${listed(true).join(', ') || 'none was found'}`,
+    };
+  if (unknown.length > 0)
+    return {
+      name: 'queues',
+      state: 'warning',
+      message: `the instance did not tell whether it has the queue ${unknown.join(', ')}`,
+      fix: 'look at what the executor logs after its start',
+    };
+  return ok('queues', `the instance has ${names.join(', ')}`);
 }
 
 function clockCheck(aheadSeconds: number | undefined): Check {

@@ -29,7 +29,13 @@ async function runChecks(surroundings: CommandSurroundings): Promise<Check[]> {
     started = start(surroundings);
   } catch (error) {
     if (!(error instanceof SettingsError)) throw error;
-    return error.mistakes.map((message) => ({ name: 'settings', state: 'error', message, fix: '' }));
+    const settings = (state: Check['state']) => (message: string) => ({
+      name: 'settings',
+      state,
+      message,
+      fix: '',
+    });
+    return [...error.mistakes.map(settings('error')), ...error.warnings.map(settings('warning'))];
   }
   const { settings, warnings } = started;
   await using runtime = started.runtime;

@@ -7,6 +7,7 @@ import {
   type Isolation,
   type JobDocument,
   kilnVersion,
+  messages,
   parseExtensions,
   parseJobDocument,
   type QueueName,
@@ -71,6 +72,12 @@ export interface InstanceClient extends AsyncDisposable {
   offers(extension: ExtensionName): boolean;
   /** Checks the shared secret. Returns how far the instance's clock is ahead of ours, if it tells the time. */
   testAuth(signal: AbortSignal): Promise<{ clockAheadSeconds: number | undefined }>;
+  /**
+   * Whether the instance has a queue, asked without registering anybody: a heartbeat of nobody, which every instance
+   * refuses.
+   * @returns undefined when the refusal is none that tells
+   */
+  hasQueue(queue: QueueName, signal: AbortSignal): Promise<boolean | undefined>;
   /** Registers the executor and learns the instance's extensions. */
   ping(signal: AbortSignal): Promise<void>;
   /** One try, never repeated here: an answer that was lost may have claimed a job. */
@@ -139,6 +146,20 @@ export function createInstanceClient(options: InstanceClientOptions): InstanceCl
       );
       const date = Date.parse(answer.header('Date') ?? '');
       return { clockAheadSeconds: Number.isNaN(date) ? undefined : (date - Date.now()) / 1000 };
+    },
+
+    async hasQueue(queue, signal) {
+      const answer = await transport.send({
+        method: 'POST',
+        path: `/.executors/queue/${queue}/heartbeat`,
+        authorization,
+        body: { executorName: '' },
+        deadlineSeconds: 10,
+        signal,
+      });
+      const failure = failureOf(answer, `check of queue ${queue}`, queue);
+      if (failure.kind === 'unknown_queue') return false;
+      return failure.message.includes(messages.executorNameMissing) ? true : undefined;
     },
 
     async ping(signal) {

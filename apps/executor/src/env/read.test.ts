@@ -254,6 +254,41 @@ describe('reading', () => {
     ]);
   });
 
+  test.each([
+    ['EXECUTOR_QUEUE_NAM', 'EXECUTOR_QUEUE_NAME'],
+    ['EXECUTER_QUEUE_NAME', 'EXECUTOR_QUEUE_NAME'],
+    ['EXECUTOR_QUEUES_NAMES', 'EXECUTOR_QUEUE_NAMES'],
+    ['executor_job_memory', 'EXECUTOR_JOB_MEMORY'],
+    ['KILN_FRONTEND_URL', 'EXECUTOR_FRONTEND_URL'],
+    ['KILN_EXECUTOR_JOB_MEMORY', 'EXECUTOR_JOB_MEMORY'],
+    ['NODE_EXPORTER_URLS', 'NODE_EXPORTER_URL'],
+    ['SRC_LOG_LEVL', 'SRC_LOG_LEVEL'],
+    ['EXECUTOR_MAXIMUM_NUM_JOB_executor', 'EXECUTOR_MAXIMUM_NUM_JOBS'],
+  ])('%s was meant to be %s', (name, meant) => {
+    expect(readSettings({ ...working, [name]: '1' }, host).warnings).toEqual([
+      `${name} is no setting; did you mean ${meant}?`,
+    ]);
+  });
+
+  test('variables of other programs are left alone', () => {
+    const others = {
+      KILN_DATA_DIR: '/d',
+      KILN_LISTEN: '127.0.0.1:0',
+      KILN_URL: 'u',
+      DOCKER_HOST: 'unix:///s',
+      TMPDIRS: 'x',
+    };
+    expect(readSettings({ ...working, ...others }, host).warnings).toEqual([]);
+  });
+
+  test('a slip is told beside the mistakes that it makes', () => {
+    const { EXECUTOR_QUEUE_NAME: queue, ...others } = working;
+    const read = () => readSettings({ ...others, EXECUTOR_QUEUE_NAM: queue }, host);
+    expect(read).toThrow(
+      /EXECUTOR_QUEUE_NAME.*\n\(EXECUTOR_QUEUE_NAM is no setting; did you mean EXECUTOR_QUEUE_NAME\?\)$/,
+    );
+  });
+
   test('no mistake quotes a secret', () => {
     const secret = 'c2VjcmV0OnNlY3JldA';
     const found = mistakesOf({

@@ -27,14 +27,18 @@ export interface SettingsRead {
 export class SettingsError extends Error {
   override readonly name = 'SettingsError';
   readonly mistakes: readonly string[];
-  constructor(mistakes: readonly string[]) {
+  /** Things that may explain them: names that are no settings. */
+  readonly warnings: readonly string[];
+  constructor(mistakes: readonly string[], warnings: readonly string[] = []) {
     const list = mistakes.map((mistake) => `\n  - ${mistake}`).join('');
+    const explanations = warnings.map((warning) => `\n(${warning})`).join('');
     super(
       mistakes.length === 1
-        ? `there is a mistake in the settings: ${mistakes[0]}`
-        : `there are ${mistakes.length} mistakes in the settings:${list}`,
+        ? `there is a mistake in the settings: ${mistakes[0]}${explanations}`
+        : `there are ${mistakes.length} mistakes in the settings:${list}${explanations}`,
     );
     this.mistakes = mistakes;
+    this.warnings = warnings;
   }
 }
 
@@ -71,7 +75,7 @@ export function readSettings(env: Readonly<Record<string, string | undefined>>, 
   const checked = checkRules(parsed, texts, host);
   mistakes.push(...checked.mistakes);
   if (mistakes.length > 0 || checked.queues === undefined || secret === undefined)
-    throw new SettingsError(mistakes);
+    throw new SettingsError(mistakes, unknownNames(env));
   const { queueName, queueNames, frontendPassword, frontendPasswordFile, ...rest } =
     values as ParsedVariables;
   return {
@@ -148,12 +152,37 @@ function unknownNames(env: Readonly<Record<string, string | undefined>>): string
     return variable.fallback === undefined ? [variable.name] : [variable.name, variable.fallback];
   });
   return Object.keys(env)
-    .filter((name) => /^EXECUTOR_[A-Z_]+/.test(name) && !known.includes(name.replace(/_executor$/, '')))
+    .filter((name) => !known.includes(name.replace(/_executor$/, '')) && !namesOfOthers.has(name))
     .sort()
-    .map((name) => {
+    .flatMap((name) => {
       if (name.startsWith('EXECUTOR_KUBERNETES_'))
-        return `${name} has no effect: this version has no Kubernetes runtime`;
-      const close = known.filter((candidate) => distance(candidate, name) <= 3)[0];
-      return `${name} is no setting${close === undefined ? '' : `; did you mean ${close}?`}`;
+        return [`${name} has no effect: this version has no Kubernetes runtime`];
+      const meant = closest(name, known);
+      if (meant !== undefined) return [`${name} is no setting; did you mean ${meant}?`];
+      return /^EXECUTOR_[A-Z_]/.test(name) ? [`${name} is no setting`] : [];
     });
+}
+
+/** Of Kiln's other programs, which may share an environment file with the executor. */
+const namesOfOthers = new Set(['KILN_DATA_DIR']);
+const longestSlip = 3;
+/** Other programs' variables are not ours to judge: what is not nearly one of ours is left alone. */
+const longestForeignSlip = 2;
+/** Short names are near to anything. */
+const shortestGuessed = 12;
+
+function closest(name: string, known: readonly string[]): string | undefined {
+  // The settings of the instance begin with KILN_, so these of the executor are tried with it.
+  const written = name
+    .replace(/_executor$/, '')
+    .toUpperCase()
+    .replace(/^KILN_(?:EXECUTOR_)?/, 'EXECUTOR_');
+  const most = name.startsWith('EXECUTOR_') ? longestSlip : longestForeignSlip;
+  const near = known
+    .filter((candidate) => candidate.length >= shortestGuessed)
+    .filter((candidate) => Math.abs(candidate.length - written.length) <= most)
+    .map((candidate) => ({ candidate, slips: distance(candidate, written) }))
+    .filter(({ slips }) => slips <= most)
+    .sort((a, b) => a.slips - b.slips);
+  return near[0]?.candidate;
 }
