@@ -1,0 +1,81 @@
+# Process 1 of the guest: mounts what the drives hold, then keeps the agent running for ever. It never ends: the kernel
+# would panic, and the VM with it.
+use strict;
+use warnings;
+
+# Read by the agent.
+our ($DEVICE, $RESPAWNED);
+
+use constant { SYS_mount => 165, SYS_socket => 41, SYS_ioctl => 16, SYS_close => 3, MS_RDONLY => 1, MS_NOSUID => 2, MS_NODEV => 4, MS_NOEXEC => 8, MS_NOATIME => 1024 };
+
+# syscall() wants strings that can be written to.
+sub mount {
+  my ($source, $target, $type, $flags, $data) = map { "$_" } @_;
+  return syscall(SYS_mount, $source, $target, $type, $flags + 0, $data) == 0;
+}
+
+sub put {
+  my ($path, $text) = @_;
+  open(my $fh, '>', $path) or return 0;
+  return defined syswrite($fh, $text);
+}
+
+# Where a drive or a port is, by the name that the host gave it.
+sub find {
+  my ($pattern, $name) = @_;
+  for my $file (glob($pattern)) {
+    open(my $fh, '<', $file) or next;
+    my $said = <$fh> // '';
+    chomp $said;
+    return (split(m{/}, $file))[-2] if $said eq $name;
+  }
+  return undef;
+}
+
+mount('tmpfs', '/run', 'tmpfs', MS_NODEV | MS_NOSUID, 'mode=0755');
+mount('tmpfs', '/tmp', 'tmpfs', MS_NODEV | MS_NOSUID, 'mode=1777');
+mkdir '/dev/pts';
+mkdir '/dev/shm';
+mount('devpts', '/dev/pts', 'devpts', MS_NOSUID | MS_NOEXEC, 'ptmxmode=0666');
+mount('tmpfs', '/dev/shm', 'tmpfs', MS_NODEV | MS_NOSUID, 'mode=1777');
+symlink('/proc/self/fd', '/dev/fd');
+mount('cgroup2', '/sys/fs/cgroup', 'cgroup2', MS_NOSUID | MS_NODEV | MS_NOEXEC, '');
+put('/sys/fs/cgroup/cgroup.subtree_control', '+cpu +memory +pids +io');
+put('/proc/self/oom_score_adj', '-1000');
+
+# Drives that a VM may lack are no mistake: the host knows what it attached.
+my %mounts = (work => ['/work', MS_NODEV | MS_NOSUID | MS_NOATIME], scratch => ['/run/scratch', MS_NODEV | MS_NOATIME]);
+for my $serial (sort keys %mounts) {
+  my ($target, $flags) = @{ $mounts{$serial} };
+  my $drive = find('/sys/block/vd*/serial', $serial) or next;
+  mkdir $target;
+  mount("/dev/$drive", $target, 'ext4', $flags, '') or print "kiln: cannot mount the drive $serial: $!\n";
+}
+
+# The loopback interface: SIOCSIFFLAGS with IFF_UP.
+my $socket = syscall(SYS_socket, 2, 2, 0);
+my $request = pack('a16sx22', 'lo', 1);
+syscall(SYS_ioctl, $socket, 0x8914, $request);
+syscall(SYS_close, $socket);
+
+my $port;
+for (1 .. 500) {
+  last if $port = find('/sys/class/virtio-ports/*/name', 'kiln.control');
+  select(undef, undef, undef, 0.02);
+}
+print "kiln: there is no port named kiln.control\n" unless $port;
+
+($DEVICE, $RESPAWNED) = ("/dev/" . ($port // 'null'), 0);
+while (1) {
+  my $agent = fork;
+  if (defined $agent && $agent == 0) {
+    open(STDIN, '<', '/dev/null');
+    do '/kiln/agent.pl';
+    print "kiln: the agent ended: ", $@ || $!, "\n";
+    exit 1;
+  }
+  # Orphans of the whole guest end here too.
+  while ((my $pid = wait) != -1) { last if defined $agent && $pid == $agent }
+  $RESPAWNED = 1;
+  select(undef, undef, undef, 0.1);
+}
