@@ -16,6 +16,8 @@ export const cancelPatienceSeconds = 300;
 export const repeatHours = 24;
 
 export const sweepIntervalMilliseconds = 1000;
+/** An instance leaves out its sweep when another one swept within this time: each reads every running job. */
+export const sweepShareSeconds = 0.8;
 /** A longer time between two beats means that no instance ran, so no executor could call. */
 export const maxBeatGapSeconds = 5;
 /** What executors get beyond the gap, to find the instance again. */

@@ -11,6 +11,7 @@ import {
   maxLeaseSeconds,
   maxResets,
   sweepIntervalMilliseconds,
+  sweepShareSeconds,
   unconfirmedPerReset,
 } from './settings.ts';
 
@@ -29,6 +30,8 @@ export interface SweepOptions {
   statements: Record<(typeof sweepStatements)[number], Statement>;
   log: Logger;
   onEnded: (queue: QueueName, state: JobState, failureKind: FailureKind | null) => void;
+  /** Does nothing when another instance swept within this time. */
+  minGapSeconds?: number;
 }
 
 interface ExpiredRow {
@@ -46,15 +49,19 @@ const sweepLock = 5_746_352;
 const maxRowsPerStep = 300;
 
 /**
- * What time does to jobs, once: see the statements. Returns false when another instance is at it.
+ * What time does to jobs, once: see the statements. Returns false when another instance is at it or was just now.
  * Everything is in one transaction, so a beat is never written without what follows from it.
  */
-export async function sweep({ database, statements, log, onEnded }: SweepOptions): Promise<boolean> {
+export async function sweep(options: SweepOptions): Promise<boolean> {
+  const { database, statements, log, onEnded, minGapSeconds = 0 } = options;
   const expired = await database.transaction(async (transaction) => {
-    const [lock] = await transaction.query<{ held: boolean }>(
-      `select pg_try_advisory_xact_lock(${sweepLock}) as held`,
+    const [lock] = await transaction.query<{ held: boolean; gapSeconds: number | null }>(
+      `select pg_try_advisory_xact_lock(${sweepLock}) as held,
+        (select extract(epoch from kiln_now() - at)::float8 from beat) as "gapSeconds"`,
     );
     if (!lock?.held) return undefined;
+    const { gapSeconds } = lock;
+    if (gapSeconds !== null && gapSeconds >= 0 && gapSeconds < minGapSeconds) return undefined;
     await followClock(transaction, statements, log);
     await transaction.query(statements.time_out, [maxRowsPerStep]);
     await transaction.query(statements.come_due, [maxRowsPerStep]);
@@ -100,7 +107,7 @@ async function followClock(
   await transaction.query(statements.clamp, [maxLeaseSeconds, leaseSeconds, confirmSeconds]);
 }
 
-/** Sweeps each second until disposed. A sweep that fails is logged, and the next one does its work. */
+/** Sweeps each second, together with the other instances, until disposed. A sweep that fails is logged, and the next one does its work. */
 export function startSweeping(options: SweepOptions): AsyncDisposable {
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -115,7 +122,7 @@ export function startSweeping(options: SweepOptions): AsyncDisposable {
   async function run(): Promise<void> {
     while (!signal.aborted) {
       try {
-        await sweep(options);
+        await sweep({ ...options, minGapSeconds: sweepShareSeconds });
       } catch (error) {
         options.log.warn({ err: error }, 'looking after leases failed; trying again');
       }
