@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { formatByteSize } from '@kiln/protocol';
 import { z } from 'zod';
-import { networkReport } from '../network/index.ts';
+import { networkMeter } from '../network/index.ts';
 import type { Sandbox, SandboxJob, SandboxLimits, SandboxStep, StepResult, StepStreams } from '../runtime.ts';
 import { removeCgroup } from './cgroup-usage.ts';
 import { removeContainer } from './container.ts';
@@ -43,7 +43,6 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
     }
   }
   const separateCgroups = facts.cgroupDriver === 'cgroupfs' && (await cgroupsVisible(facts));
-  const reported = { sentBytes: 0, receivedBytes: 0, refused: new Set<string>() };
   let stepCount = 0;
   let removal: Promise<void> | undefined;
   /** Ends steps that run when the sandbox is given up. */
@@ -81,25 +80,9 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
     };
   }
 
-  async function networkUsage(): Promise<StepResult['usage']> {
-    if (gateway === undefined) return { networkRxBytes: 0, networkTxBytes: 0 };
-    const report = await networkReport(names.table, around.network.networkNamespace).catch(() => undefined);
-    if (!report) return {};
-    for (const destination of report.refused) {
-      if (reported.refused.has(destination)) continue;
-      reported.refused.add(destination);
-      job.notice(
-        `the network rules refused ${destination} (EXECUTOR_ALLOWED_CIDRS of the executor opens private ranges)`,
-      );
-    }
-    const usage = {
-      networkRxBytes: report.receivedBytes - reported.receivedBytes,
-      networkTxBytes: report.sentBytes - reported.sentBytes,
-    };
-    reported.receivedBytes = report.receivedBytes;
-    reported.sentBytes = report.sentBytes;
-    return usage;
-  }
+  const measure = networkMeter(names.table, around.network.networkNamespace, job.notice);
+  const networkUsage = async (): Promise<StepResult['usage']> =>
+    gateway === undefined ? { networkRxBytes: 0, networkTxBytes: 0 } : measure();
 
   return {
     commandLine: (step: SandboxStep) => equivalentCommand(step, step.image, container(stepCount + 1)),

@@ -1,4 +1,4 @@
-export { type NetworkReport, networkReport } from './network-report.ts';
+export { networkMeter } from './meter.ts';
 export { parseCIDR, rulesetFor } from './network-rules.ts';
 export { checkFirewall, NftError } from './nft.ts';
 export { instanceEndpoints, machineResolvers } from './resolvers.ts';

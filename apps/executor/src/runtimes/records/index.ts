@@ -1,1 +1,1 @@
-export { type SandboxRecords, sandboxRecords } from './records.ts';
+export { processStart, type SandboxRecords, sandboxRecords } from './records.ts';

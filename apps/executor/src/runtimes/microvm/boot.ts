@@ -1,0 +1,120 @@
+import { availableParallelism, loadavg } from 'node:os';
+import { SandboxError } from '../runtime.ts';
+import { confine, removeCgroup } from './cgroup.ts';
+import { connectGuest, type GuestChannel } from './channel/index.ts';
+import type { VmNames } from './names.ts';
+import { makeNetwork, type NetworkOptions, removeNetwork, type VmNetwork, vmInterface } from './network.ts';
+import type { GatedProcess, Vm, Vmm, VmSpec } from './vmm/index.ts';
+
+export interface BootOptions {
+  vmm: Vmm;
+  names: VmNames;
+  spec: Omit<VmSpec, 'network'>;
+  /** undefined: the VM gets no network interface. */
+  network: NetworkOptions | undefined;
+  /** The VM outlives this process. */
+  survive: boolean;
+  /** Told of the VMM's process before it is let go. */
+  record(pid: number): Promise<void>;
+  notice(line: string): void;
+}
+
+export interface BootedVm {
+  vm: Vm;
+  channel: GuestChannel;
+  network: VmNetwork | undefined;
+}
+
+/** An idle machine needs about 4 s under software emulation. */
+const bootSeconds = 20;
+const mostLoadFactor = 6;
+const attempts = 2;
+
+/** Beside the guest's memory: QEMU itself, and the code that emulation translates. */
+const vmmMemoryBytes = 768 * 1024 ** 2;
+/** Threads that run the guest's processors are its limit; QEMU's own threads get half a processor. */
+const vmmCpus = 0.5;
+/** Threads of QEMU: one a processor, and up to 64 for input and output. */
+const vmmProcesses = 256;
+
+/**
+ * Starts a VM and waits for its agent. A boot that hangs (a lost timer tick under emulation) is ended and tried once more.
+ * @throws SandboxError with the end of the console; nothing is left then but the files in the VM's directory
+ */
+export async function bootVm(options: BootOptions, signal: AbortSignal): Promise<BootedVm> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await tryBoot(options, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof BootHung)) throw error;
+      if (attempt === attempts)
+        throw new SandboxError(`${error.message}, ${attempts} times`, { infrastructure: true, cause: error });
+      options.notice(`${error.message}; starting it once more`);
+    }
+  }
+}
+
+class BootHung extends Error {
+  override readonly name = 'BootHung';
+}
+
+async function tryBoot(options: BootOptions, signal: AbortSignal): Promise<BootedVm> {
+  const { names, spec } = options;
+  let gated: GatedProcess | undefined;
+  let vm: Vm | undefined;
+  try {
+    const device = options.network === undefined ? undefined : vmInterface(names);
+    gated = await options.vmm.prepare({ ...spec, network: device }, { survive: options.survive });
+    await options.record(gated.pid);
+    await confine(gated.pid, names.cgroup, {
+      cpus: spec.cpus + vmmCpus,
+      memoryBytes: spec.memoryBytes + vmmMemoryBytes,
+      processes: vmmProcesses,
+    });
+    const network = options.network && (await makeNetwork(names, gated, options.network));
+    signal.throwIfAborted();
+    vm = await gated.go();
+    const channel = await connect(vm, signal);
+    return { vm, channel, network };
+  } catch (error) {
+    await (vm === undefined ? gated?.cancel() : vm.stop(0));
+    if (options.network !== undefined) await removeNetwork(names, options.network.networkNamespace);
+    await removeCgroup(names.cgroup);
+    throw error;
+  }
+}
+
+async function connect(vm: Vm, signal: AbortSignal): Promise<GuestChannel> {
+  const seconds = bootSeconds * loadFactor();
+  const given = new AbortController();
+  const hung = () => new BootHung(`the VM did not come up within ${Math.round(seconds)} s${consoleText(vm)}`);
+  const timer = setTimeout(() => given.abort(hung()), seconds * 1000);
+  const onAbort = (): void => given.abort(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  vm.ended.then((how) =>
+    given.abort(
+      new SandboxError(`the VM ended while it started (${how})${consoleText(vm)}`, { infrastructure: true }),
+    ),
+  );
+  try {
+    return await connectGuest(vm.controlSocketPath, { signal: given.signal });
+  } catch (error) {
+    throw given.signal.aborted ? given.signal.reason : error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/** For messages: what the guest's console showed last. */
+export function consoleText(vm: Vm): string {
+  const tail = vm.consoleTail();
+  return tail === '' ? '; its console stayed empty' : `; the end of its console:\n${tail}\n`;
+}
+
+/** A machine with more to do than processors boots a VM that much later. */
+function loadFactor(): number {
+  const [load = 0] = loadavg();
+  return Math.min(1 + load / availableParallelism(), mostLoadFactor);
+}

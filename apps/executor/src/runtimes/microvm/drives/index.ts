@@ -1,0 +1,1 @@
+export { makeEmptyDrive, makeWorkspaceDrive, shareFile } from './drives.ts';

@@ -1,0 +1,193 @@
+import {
+  chooseSubnet,
+  instanceEndpoints,
+  machineResolvers,
+  NftError,
+  parseRoutes,
+  removeRules,
+  routeTable,
+  rulesetFor,
+  setRules,
+} from '../network/index.ts';
+import { SandboxError } from '../runtime.ts';
+import { HostCommandError, hostCommand } from './host-command.ts';
+import type { VmNames } from './names.ts';
+
+export interface NetworkOptions {
+  instanceURL: URL;
+  /** Checked and normalised by `parseCIDR`. */
+  allowedCIDRs: readonly string[];
+  /** Where this machine's end of VMs' networks is; undefined: in this process's own namespace. */
+  networkNamespace: string | undefined;
+  /** Bytes per second into and out of each VM; 0: no limit. */
+  bandwidth: { ingress: number; egress: number };
+}
+
+export interface VmNetwork {
+  /** Of the guest, with prefix length. */
+  cidr: string;
+  /** This machine's own address in this network. */
+  gateway: string;
+  resolvers: readonly string[];
+}
+
+const tapName = 'tap0';
+
+/** The network interface of a VM. */
+export function vmInterface(names: Pick<VmNames, 'sandbox'>): { tap: string; mac: string } {
+  // 02: locally administered.
+  return { tap: tapName, mac: ['02', ...(names.sandbox.slice(0, 10).match(/../g) ?? [])].join(':') };
+}
+
+/**
+ * Makes the network of one VM: a pair of interfaces, of which one end stays on this machine, under the job's rules, while the other is
+ * bridged to the VM's tap in the namespace of its VMM. So the rules also hold for a guest that has taken over its VMM.
+ * @param vmm the process whose namespace is joined
+ * @throws SandboxError when rules cannot be set: a VM never runs in an open network
+ */
+export async function makeNetwork(
+  names: VmNames,
+  vmm: { pid: number; networkNamespace: string },
+  options: NetworkOptions,
+): Promise<VmNetwork> {
+  const host = { networkNamespace: options.networkNamespace };
+  const subnet = chooseSubnet(parseRoutes(await routeTable(options.networkNamespace)));
+  if (subnet === undefined)
+    throw new SandboxError(
+      'this machine has routes to all of 10.62.0.0/16, 172.29.0.0/16 and 192.168.240.0/20, so there is no range left for a VM: run jobs with network "none", or use another machine',
+      { infrastructure: true },
+    );
+  const bits = subnet.cidr.split('/')[1];
+  const guest = nextAddress(subnet.gateway);
+  const resolvers = await machineResolvers();
+  const rules = rulesetFor({
+    table: names.table,
+    bridge: names.link,
+    resolvers,
+    endpoints: await instanceEndpoints(options.instanceURL, subnet.gateway),
+    allowedCIDRs: options.allowedCIDRs,
+  });
+  try {
+    await ip(host, [`link add ${names.link} type veth peer name up0 netns ${vmm.pid}`]);
+    await setRules(options.networkNamespace, `${rules}${guestRules(names, guest)}`);
+    await settings(options.networkNamespace, names.link);
+    await ip(host, [`addr add ${subnet.gateway}/${bits} dev ${names.link}`, `link set ${names.link} up`]);
+    await ip({ networkNamespace: vmm.networkNamespace }, [
+      'link add br0 type bridge',
+      `tuntap add dev ${tapName} mode tap user ${names.uid} group ${names.uid}`,
+      ...['up0', tapName].flatMap((link) => [`link set ${link} master br0`, `link set ${link} up`]),
+      'link set br0 up',
+    ]);
+    await limitBandwidth(host, names.link, options.bandwidth.ingress);
+    await limitBandwidth({ networkNamespace: vmm.networkNamespace }, 'up0', options.bandwidth.egress);
+    await passDocker('-I', names.link, options.networkNamespace);
+  } catch (error) {
+    throw networkError(error);
+  }
+  return { cidr: `${guest}/${bits}`, gateway: subnet.gateway, resolvers };
+}
+
+/** What is gone already is fine. The other end goes with the VMM's namespace. */
+export async function removeNetwork(
+  names: Pick<VmNames, 'link' | 'table'>,
+  networkNamespace: string | undefined,
+): Promise<void> {
+  try {
+    await ip({ networkNamespace }, [`link del ${names.link}`]);
+  } catch (error) {
+    const isGone =
+      error instanceof HostCommandError &&
+      (error.missing || /cannot find device|no such file or directory/i.test(error.message));
+    if (!isGone) throw error;
+  }
+  await passDocker('-D', names.link, networkNamespace);
+  await removeRules(names.table, networkNamespace);
+}
+
+/**
+ * A guest can forge what a container cannot: only its own address is let in, no IPv6 at all. It leaves with the address of this
+ * machine.
+ */
+function guestRules(names: VmNames, guest: string): string {
+  return `table inet ${names.table} {
+  chain source {
+    type filter hook prerouting priority raw; policy accept;
+    iifname "${names.link}" meta nfproto ipv6 drop
+    iifname "${names.link}" ip saddr != ${guest} drop
+  }
+  chain leaving {
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr ${guest} oifname != "${names.link}" masquerade
+  }
+}
+`;
+}
+
+async function settings(networkNamespace: string | undefined, link: string): Promise<void> {
+  const lines = [
+    'echo 1 >/proc/sys/net/ipv4/ip_forward',
+    // Absent where the kernel has no IPv6.
+    `[ ! -e /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/${link}/disable_ipv6`,
+  ];
+  await hostCommand(['sh', '-ec', lines.join('\n')], { networkNamespace });
+}
+
+async function limitBandwidth(
+  where: { networkNamespace: string | undefined },
+  link: string,
+  bytesPerSecond: number,
+): Promise<void> {
+  if (bytesPerSecond === 0) return;
+  // A hundredth of a second at full speed, and more than one large segment.
+  const burst = Math.max(Math.round(bytesPerSecond / 100), 128 * 1024);
+  const rate = ['rate', `${bytesPerSecond}bps`, 'burst', String(burst), 'latency', '100ms'];
+  await hostCommand(['tc', 'qdisc', 'add', 'dev', link, 'root', 'tbf', ...rate], where);
+}
+
+/**
+ * Docker lets nothing pass through the machine but its own containers' traffic, and a drop is final whatever other tables
+ * say. Its user chain is where exceptions belong; our own rules have judged before.
+ */
+async function passDocker(
+  action: '-I' | '-D',
+  link: string,
+  networkNamespace: string | undefined,
+): Promise<void> {
+  for (const direction of ['-i', '-o']) {
+    try {
+      await hostCommand(['iptables', '-w', action, 'DOCKER-USER', direction, link, '-j', 'ACCEPT'], {
+        networkNamespace,
+      });
+    } catch (error) {
+      // No iptables, no Docker, or no such rule any more: nothing to pass.
+      if (!(error instanceof HostCommandError)) throw error;
+      return;
+    }
+  }
+}
+
+async function ip(
+  where: { networkNamespace: string | undefined },
+  commands: readonly string[],
+): Promise<void> {
+  await hostCommand(['ip', '-batch', '-'], { ...where, input: `${commands.join('\n')}\n` });
+}
+
+function nextAddress(address: string): string {
+  const parts = address.split('.').map(Number);
+  return [...parts.slice(0, 3), (parts[3] ?? 0) + 1].join('.');
+}
+
+function networkError(error: unknown): SandboxError {
+  const message = error instanceof Error ? error.message : String(error);
+  const isMissing = (error instanceof NftError || error instanceof HostCommandError) && error.missing;
+  const hint = isMissing
+    ? ' (install nftables and iproute2)'
+    : /not permitted/i.test(message)
+      ? ' (the executor needs root, or CAP_NET_ADMIN)'
+      : '';
+  return new SandboxError(
+    `the VM's network could not be made, and no job runs in an open network: ${message}${hint}. Jobs with network "none" need none.`,
+    { infrastructure: true, cause: error },
+  );
+}

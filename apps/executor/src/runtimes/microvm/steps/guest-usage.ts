@@ -1,0 +1,49 @@
+/** What a step used, as the guest's kernel tells it. Nothing in it is believed further than that it is a number. */
+export interface GuestUsage {
+  cpuSeconds?: number;
+  peakMemoryBytes?: number;
+  /** In use on the workspace's and the scratch drive together. */
+  diskBytes?: number;
+  /** Processes that were killed for memory. */
+  outOfMemory: boolean;
+  /** The drive on which no more can be written. */
+  fullDrive?: 'workspace' | 'scratch';
+}
+
+/** Below this a drive counts as full: file systems keep a little back. */
+const fullBytes = 256 * 1024;
+
+/** Prints what {@link parseGuestUsage} reads. `$1`: the step's control group. */
+export const usageScript = `
+sed 's/^/cpu /' "$1/cpu.stat"
+echo "peak $(cat "$1/memory.peak")"
+sed 's/^/memory /' "$1/memory.events"
+stat -f -c 'work %S %b %f' /work
+stat -f -c 'scratch %S %b %f' /run/scratch
+`;
+
+export function parseGuestUsage(text: string): GuestUsage {
+  const number = (pattern: RegExp): number | undefined => {
+    const value = Number(pattern.exec(text)?.[1]);
+    return Number.isSafeInteger(value) ? value : undefined;
+  };
+  const microseconds = number(/^cpu usage_usec (\d+)$/m);
+  const peak = number(/^peak (\d+)$/m);
+  const work = driveUse(text, 'work');
+  const scratch = driveUse(text, 'scratch');
+  const full =
+    work && work.free < fullBytes ? 'workspace' : scratch && scratch.free < fullBytes ? 'scratch' : undefined;
+  return {
+    ...(microseconds === undefined ? {} : { cpuSeconds: microseconds / 1e6 }),
+    ...(peak === undefined ? {} : { peakMemoryBytes: peak }),
+    ...(work && scratch ? { diskBytes: work.used + scratch.used } : {}),
+    outOfMemory: (number(/^memory oom_kill (\d+)$/m) ?? 0) > 0,
+    ...(full === undefined ? {} : { fullDrive: full }),
+  };
+}
+
+function driveUse(text: string, name: string): { used: number; free: number } | undefined {
+  const [, size, blocks, free] = new RegExp(`^${name} (\\d+) (\\d+) (\\d+)$`, 'm').exec(text) ?? [];
+  const [used, left] = [(Number(blocks) - Number(free)) * Number(size), Number(free) * Number(size)];
+  return Number.isSafeInteger(used) && Number.isSafeInteger(left) ? { used, free: left } : undefined;
+}

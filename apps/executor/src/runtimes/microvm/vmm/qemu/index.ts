@@ -1,0 +1,2 @@
+export { createQemu } from './qemu.ts';
+export { qemuVersion } from './version.ts';

@@ -1,0 +1,143 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { setTimeout as wait } from 'node:timers/promises';
+import { captureConsole } from '../console-tail.ts';
+import { type GatedProcess, type Vm, VmError, type Vmm, type VmSpec } from '../vmm.ts';
+import {
+  blockDevice,
+  controlSocket,
+  diskDevice,
+  qemuArguments,
+  qemuProgram,
+  qmpDescriptor,
+} from './arguments.ts';
+import { connectQmp } from './qmp.ts';
+
+/** Nothing of the executor's own environment, which holds the shared secret. */
+const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
+/**
+ * Reads the word to go on; the end of its input instead means that the executor is gone. No core dump: it would hold the job's
+ * memory. `$1`: whether there is a network; `$2`: user.
+ */
+const gate = `
+ulimit -c 0
+read -r word && [ "$word" = go ] || exit
+if [ "$1" = network ]; then
+  # Not everywhere open to everybody, as Linux means it to be: the VM's user gets a device of its own, in this process's own view of /dev.
+  mknod -m 0600 tun c 10 200 && chown "$2" tun && mount --bind tun /dev/net/tun || exit
+fi
+shift 2
+exec "$@" </dev/null
+`;
+
+/** QEMU as an unprivileged process of its own user, in a network namespace of its own. */
+export function createQemu(): Vmm {
+  return { name: 'qemu', prepare };
+}
+
+async function prepare(spec: VmSpec, options: { survive: boolean }): Promise<GatedProcess> {
+  const child = spawn(
+    'unshare',
+    [
+      ...['--net', '--ipc', '--mount', '--', 'sh', '-c', gate, spec.name],
+      ...[spec.network === undefined ? 'alone' : 'network', String(spec.uid)],
+      ...(await unprivileged(spec, options)),
+      ...qemuArguments(spec),
+    ],
+    {
+      cwd: spec.directory,
+      env: environment,
+      stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
+      // Signals to the executor's group (an interrupt at a terminal) are none of the VM's.
+      detached: true,
+    },
+  );
+  const ended = new Promise<string>((resolve) => {
+    child.once('error', (error) => resolve(`it could not be started: ${error.message}`));
+    child.once('exit', (code, signal) =>
+      resolve(signal === null ? `exit status ${code}` : `signal ${signal}`),
+    );
+  });
+  child.stdin?.on('error', () => undefined);
+  const { pid } = child;
+  if (pid === undefined) throw new VmError(`QEMU: ${await ended}`);
+  if (options.survive) child.unref();
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await ended;
+  };
+  return {
+    pid,
+    networkNamespace: `/proc/${pid}/ns/net`,
+    cancel: kill,
+    async go() {
+      child.stdin?.end('go\n');
+      try {
+        return await running(child, pid, spec, ended);
+      } catch (error) {
+        await kill();
+        throw error;
+      }
+    },
+  };
+}
+
+async function running(child: ChildProcess, pid: number, spec: VmSpec, ended: Promise<string>): Promise<Vm> {
+  const [stdout, stderr, connection] = [child.stdout, child.stderr, child.stdio[qmpDescriptor]];
+  if (stdout === null || stderr === null || !connection) throw new VmError('QEMU has no pipes');
+  const console = captureConsole(stdout);
+  const complaint = captureConsole(stderr);
+  const qmp = await connectQmp(connection as Duplex).catch(async (error: unknown) => {
+    const how = await Promise.race([ended, wait(1000, 'it still runs', { ref: false })]);
+    const said = complaint.tail() || (error instanceof Error ? error.message : String(error));
+    throw new VmError(`QEMU did not come up (${how}): ${said.slice(-2000)}`);
+  });
+  let stopping: Promise<void> | undefined;
+  return {
+    pid,
+    controlSocketPath: join(spec.directory, controlSocket),
+    ended: ended.then((how) => {
+      const said = complaint.tail();
+      return said === '' ? how : `${how}: ${said.slice(-2000)}`;
+    }),
+    consoleTail: console.tail,
+    async attachDrive(drive) {
+      await qmp.execute('blockdev-add', blockDevice(drive));
+      await qmp.execute('device_add', diskDevice(drive));
+    },
+    async resizeDrive(serial, size) {
+      await qmp.execute('block_resize', { 'node-name': `node-${serial}`, size });
+    },
+    stop(graceMilliseconds) {
+      stopping ??= (async () => {
+        if (graceMilliseconds > 0) {
+          qmp.execute('quit').catch(() => undefined);
+          await Promise.race([ended, wait(graceMilliseconds, undefined, { ref: false })]);
+        }
+        child.kill('SIGKILL');
+        await ended;
+        qmp.close();
+      })();
+      return stopping;
+    },
+  };
+}
+
+/** Runs what follows as the VM's user, without any right beyond it. */
+async function unprivileged(spec: VmSpec, options: { survive: boolean }): Promise<string[]> {
+  const groups =
+    spec.accelerator === 'kvm' ? [`--groups=${(await stat('/dev/kvm')).gid}`] : ['--clear-groups'];
+  return [
+    'setpriv',
+    `--reuid=${spec.uid}`,
+    `--regid=${spec.uid}`,
+    ...groups,
+    '--bounding-set=-all',
+    '--inh-caps=-all',
+    '--no-new-privs',
+    ...(options.survive ? [] : ['--pdeathsig=KILL']),
+    qemuProgram,
+  ];
+}

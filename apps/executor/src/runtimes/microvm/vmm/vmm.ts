@@ -1,0 +1,71 @@
+/** How a VM's processor is had: by the machine's own, or by software. */
+export type Accelerator = 'kvm' | 'tcg';
+
+export interface Drive {
+  /** By which the guest finds it; at most 20 characters. */
+  serial: string;
+  /** Name of the image in the VM's directory, raw. */
+  file: string;
+  readOnly: boolean;
+}
+
+export interface VmSpec {
+  /** Shown in the process list. */
+  name: string;
+  /** Of this VM alone, closed to everybody but its user; all files are named relative to it. */
+  directory: string;
+  /** User and group of the process. */
+  uid: number;
+  accelerator: Accelerator;
+  cpus: number;
+  memoryBytes: number;
+  kernelFile: string;
+  initrdFile: string;
+  kernelArguments: readonly string[];
+  drives: readonly Drive[];
+  /** Name of the tap device in the process's network namespace; undefined: no network interface. */
+  network: { tap: string; mac: string } | undefined;
+}
+
+/** A process that exists but waits: nothing of the VM is there before {@link GatedProcess.go}. If this process dies, it ends by itself. */
+export interface GatedProcess {
+  readonly pid: number;
+  /** Path of the network namespace that was made for it. */
+  readonly networkNamespace: string;
+  /** Lets it become the VMM. @throws VmError when the VMM does not come up */
+  go(): Promise<Vm>;
+  /** Ends it instead. */
+  cancel(): Promise<void>;
+}
+
+/** Driver of one kind of virtual machine monitor. */
+export interface Vmm {
+  readonly name: 'qemu' | 'firecracker';
+  /**
+   * @param survive the VM outlives this process; otherwise it is killed with it
+   * @throws VmError when the program cannot be started
+   */
+  prepare(spec: VmSpec, options: { survive: boolean }): Promise<GatedProcess>;
+}
+
+/** A virtual machine whose VMM runs. */
+export interface Vm {
+  readonly pid: number;
+  /** Control channel of the guest: a Unix socket. */
+  readonly controlSocketPath: string;
+  /** Resolves when the process is gone, with how it ended. */
+  readonly ended: Promise<string>;
+  /** What the guest's console showed last, at most 12 kB. */
+  consoleTail(): string;
+  /** Plugs a drive into the running machine. @throws VmError */
+  attachDrive(drive: Drive): Promise<void>;
+  /** Tells the guest that the file of a drive has another size now. @throws VmError */
+  resizeDrive(serial: string, bytes: number): Promise<void>;
+  /** Asks the VMM to quit, kills it when it does not; resolves when the process is gone. */
+  stop(graceMilliseconds: number): Promise<void>;
+}
+
+/** The VMM could not do what was asked, or is gone. */
+export class VmError extends Error {
+  override readonly name = 'VmError';
+}
