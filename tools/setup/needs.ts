@@ -3,7 +3,16 @@ import { request } from 'node:http';
 import path from 'node:path';
 
 /** What Kiln may need from the machine, beside Node and npm packages. */
-export const needNames = ['git', 'docker', 'nftables', 'busybox'] as const;
+export const needNames = [
+  'git',
+  'docker',
+  'nftables',
+  'busybox',
+  'qemu',
+  'ext4',
+  'squashfs',
+  'skopeo',
+] as const;
 export type NeedName = (typeof needNames)[number];
 
 export interface Need {
@@ -41,6 +50,44 @@ export const needs: Readonly<Record<NeedName, Need>> = {
       zypper: 'busybox-static',
     },
     present: staticBusyboxPresent,
+  },
+  qemu: {
+    why: 'QEMU: runs jobs in microVMs',
+    packages: {
+      apt: 'qemu-system-x86',
+      dnf: 'qemu-system-x86-core',
+      apk: 'qemu-system-x86_64',
+      pacman: 'qemu-system-x86',
+      zypper: 'qemu-x86',
+    },
+    present: (env) => onPath('qemu-system-x86_64', env).then(Boolean),
+  },
+  ext4: {
+    why: 'e2fsprogs: makes the drives of microVMs',
+    packages: {
+      apt: 'e2fsprogs',
+      dnf: 'e2fsprogs',
+      apk: 'e2fsprogs',
+      pacman: 'e2fsprogs',
+      zypper: 'e2fsprogs',
+    },
+    present: (env) => onPath('mkfs.ext4', env).then(Boolean),
+  },
+  squashfs: {
+    why: 'squashfs-tools: makes the images of microVMs',
+    packages: {
+      apt: 'squashfs-tools',
+      dnf: 'squashfs-tools',
+      apk: 'squashfs-tools',
+      pacman: 'squashfs-tools',
+      zypper: 'squashfs',
+    },
+    present: async (env) => Boolean((await onPath('mksquashfs', env)) && (await onPath('sqfstar', env))),
+  },
+  skopeo: {
+    why: 'skopeo: fetches images from registries for microVMs',
+    packages: { apt: 'skopeo', dnf: 'skopeo', apk: 'skopeo', pacman: 'skopeo', zypper: 'skopeo' },
+    present: (env) => onPath('skopeo', env).then(Boolean),
   },
 };
 

@@ -59,8 +59,9 @@ export function readExit(payload: Buffer): { code: number } | { signal: string }
 
 const longestMessage = 1000;
 
+/** @returns what the guest said @throws GuestError for what is no answer */
 export function readFailure(payload: Buffer): GuestError {
-  if (payload.length < 4) return brokenProtocol('a failure without a reason');
+  if (payload.length < 4) throw brokenProtocol('a failure without a reason');
   const message = payload.subarray(4, 4 + longestMessage).toString('utf8');
   return new GuestError(message, { errno: payload.readUInt32LE() });
 }

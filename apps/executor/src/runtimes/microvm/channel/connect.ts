@@ -28,7 +28,7 @@ export async function connectGuest(
     });
     if (answer !== undefined) return openChannel(socket, nonce, answer);
     // The VMM closed the connection without a word: not ready, or gone. The caller's signal knows which.
-    await pause(20, undefined, { signal });
+    await retryPause(signal);
   }
 }
 
@@ -49,8 +49,13 @@ async function openSocket(socketPath: string, signal: AbortSignal): Promise<Sock
         });
     }
     // The VMM has not made it yet.
-    await pause(20, undefined, { signal });
+    await retryPause(signal);
   }
+}
+
+/** @throws the signal's reason, where the timer would throw an error of its own */
+async function retryPause(signal: AbortSignal): Promise<void> {
+  await pause(20, undefined, { signal }).catch(() => signal.throwIfAborted());
 }
 
 /** No session begins like a HELLO or with a zero: both are skipped between frames. */

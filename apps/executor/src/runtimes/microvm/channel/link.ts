@@ -41,10 +41,12 @@ export class Link {
     this.#pinging.unref();
     socket.on('data', (bytes: Buffer) => this.#receive(bytes));
     socket.on('drain', () => this.#resumeWriters());
-    socket.on('error', (cause) =>
-      this.close(new GuestError(`the connection to the VM broke: ${cause.message}`, { cause })),
-    );
-    socket.on('close', () => this.close(new GuestError('the VM closed the connection: it has ended')));
+    const ended = (cause?: NodeJS.ErrnoException) => {
+      const how = cause?.code === undefined ? '' : ` (${cause.code})`;
+      this.close(new GuestError(`the VM closed the connection${how}: it has ended`, { cause }));
+    };
+    socket.on('error', ended);
+    socket.on('close', () => ended());
     this.#receive(received);
     socket.resume();
   }

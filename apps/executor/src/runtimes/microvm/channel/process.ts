@@ -35,6 +35,7 @@ export async function startProcess(
   // Whoever does not wait for the exit is not to be ended by it.
   exit.promise.catch(() => undefined);
   let running = true;
+  let hasStarted = false;
   const ended = () => {
     running = false;
     input.close();
@@ -55,12 +56,20 @@ export async function startProcess(
   );
   const stream: number = link.open({
     frame(type, bytes) {
+      const isStart = type === guestFrame.started || type === guestFrame.failed;
+      if (isStart === hasStarted)
+        throw brokenProtocol(
+          `a frame of type ${type} ${isStart ? 'after' : 'before'} the start of a command`,
+        );
       switch (type) {
         case guestFrame.started:
+          hasStarted = true;
           return started.resolve();
-        case guestFrame.failed:
+        case guestFrame.failed: {
+          const why = readFailure(bytes);
           ended();
-          return started.reject(readFailure(bytes));
+          return started.reject(why);
+        }
         case guestFrame.output:
         case guestFrame.errorOutput:
           return output.push(type, bytes);

@@ -16,13 +16,14 @@ import { takeLock } from './build-lock.ts';
 import { fileNames, guestsDirectory, type InstalledGuest, newestGuest } from './installed.ts';
 import { buildKernel } from './kernel.ts';
 import { type Manifest, manifestDigest, manifestText, packageList, sha256 } from './manifest.ts';
+import { buildingPrefix, removeOldBuilds, removeUnfinished } from './old-builds.ts';
 import { recipeDigest } from './recipe.ts';
 import { buildRootImage } from './root-image.ts';
 
 export interface InstallOptions {
   dataDirectory: string;
-  /** What is built anew; the other half is kept where there is one. */
-  what: 'kernel' | 'image' | 'all';
+  /** What is built anew; the other half is kept where there is one. `missing`: nothing where there is a guest. */
+  what: 'kernel' | 'image' | 'all' | 'missing';
   progress(line: string): void;
   signal: AbortSignal;
 }
@@ -46,8 +47,9 @@ export async function buildGuest({
     signal,
   );
   const before = await newestGuest(dataDirectory);
-  // Whoever held the lock before us is gone, so what it left half done is nobody's.
-  const temporary = await mkdtemp(path.join(parent, '.building-'));
+  if (before !== undefined && what === 'missing') return before;
+  await removeUnfinished(parent);
+  const temporary = await mkdtemp(path.join(parent, buildingPrefix));
   try {
     const digest = await buildInto(temporary, before, { dataDirectory, what, progress, signal });
     const directory = path.join(parent, digest);
@@ -59,6 +61,7 @@ export async function buildGuest({
     }
     const now = new Date();
     await utimes(path.join(directory, fileNames.manifest), now, now);
+    await removeOldBuilds(parent, digest);
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }

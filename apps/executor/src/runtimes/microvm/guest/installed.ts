@@ -77,7 +77,7 @@ function guestIn(directory: string): Omit<InstalledGuest, 'manifest'> {
 }
 
 /** Builds in progress have names with a dot and are none yet. */
-async function directoryNames(parent: string): Promise<string[]> {
+export async function directoryNames(parent: string): Promise<string[]> {
   try {
     return (await readdir(parent)).filter((name) => /^[0-9a-f]{32}$/.test(name));
   } catch (error) {

@@ -6,7 +6,7 @@ use warnings;
 # Read by the agent.
 our ($DEVICE, $RESPAWNED);
 
-use constant { SYS_mount => 165, SYS_socket => 41, SYS_ioctl => 16, SYS_close => 3, MS_RDONLY => 1, MS_NOSUID => 2, MS_NODEV => 4, MS_NOEXEC => 8, MS_NOATIME => 1024 };
+use constant { SYS_mount => 165, SYS_socket => 41, SYS_ioctl => 16, SYS_close => 3, SYS_sethostname => 170, MS_RDONLY => 1, MS_NOSUID => 2, MS_NODEV => 4, MS_NOEXEC => 8, MS_NOATIME => 1024 };
 
 # syscall() wants strings that can be written to.
 sub mount {
@@ -51,6 +51,9 @@ for my $serial (sort keys %mounts) {
   mkdir $target;
   mount("/dev/$drive", $target, 'ext4', $flags, '') or print "kiln: cannot mount the drive $serial: $!\n";
 }
+
+my $hostname = 'kiln';
+syscall(SYS_sethostname, $hostname, length $hostname);
 
 # The loopback interface: SIOCSIFFLAGS with IFF_UP.
 my $socket = syscall(SYS_socket, 2, 2, 0);
