@@ -42,6 +42,8 @@ export interface JobSurroundings {
 export interface JobContext extends JobSurroundings {
   client: JobClient;
   queue: QueueName;
+  /** The instance has heard of the job's end: it need not hear of the job any more. */
+  onReported(): void;
   /** Aborts with a JobStop. */
   stop: AbortSignal;
 }

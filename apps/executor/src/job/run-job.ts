@@ -17,7 +17,7 @@ import { openWorkspace } from './workspace.ts';
 
 /**
  * The life of one job: workspace, repository, files, sandbox, steps, and back; then the log is completed and the
- * outcome told to the instance.
+ * outcome told to the instance. What then is still to be removed from the machine is waited for.
  * @returns how it ended. Never fails: every failure is an outcome.
  */
 export async function runJob(document: JobDocument, context: JobContext): Promise<JobEnd> {
@@ -46,6 +46,7 @@ export async function runJob(document: JobDocument, context: JobContext): Promis
     processLog: context.processLog,
   });
   const usage: Usage[] = [];
+  const leftovers: Promise<void>[] = [];
   let stage = 'creating workspace';
   let anythingRan = false;
 
@@ -84,6 +85,7 @@ export async function runJob(document: JobDocument, context: JobContext): Promis
         log,
         context.processLog,
         signal,
+        (work) => leftovers.push(work),
       );
       await runSteps({
         ...shared,
@@ -109,5 +111,7 @@ export async function runJob(document: JobDocument, context: JobContext): Promis
   // From here on it is shown to people, here and at the instance.
   if ('message' in end) end = { ...end, message: redactor.redactText(end.message) };
   await report(document, end, usage, log, context);
+  context.onReported();
+  await Promise.all(leftovers);
   return end;
 }

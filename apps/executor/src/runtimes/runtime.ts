@@ -90,6 +90,11 @@ export interface Sandbox extends AsyncDisposable {
    * @returns whether there was anything of that name
    */
   removeFile(name: string): Promise<boolean>;
+  /**
+   * Kills what still runs: from then on nothing of the sandbox touches the workspace. What is left of it is in nobody's
+   * way, and disposing removes it; a runtime in which that takes no time of its own has no need of this.
+   */
+  close?(): Promise<void>;
   /** Kills what still runs and removes all of the sandbox. Never throws for what is already gone. */
   [Symbol.asyncDispose](): Promise<void>;
 }

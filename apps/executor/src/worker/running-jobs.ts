@@ -5,19 +5,21 @@ interface RunningJob extends HeldJob {
   /** {@link heldJobId} */
   key: string;
   controller: AbortController;
+  /** The instance knows how it ended; what is left of it is being removed. */
+  reported: boolean;
   done: Promise<void>;
 }
 
-/** The jobs of this executor between their claim and the delivery of their outcome. */
+/** The jobs of this executor between their claim and the moment in which nothing is left of them on the machine. */
 export interface RunningJobs {
   readonly count: number;
-  /** The jobs that a heartbeat names. */
+  /** The jobs that a heartbeat names: those whose outcome has not been delivered. */
   held(): readonly HeldJob[];
   /**
    * Runs a job. When one with the same id still runs, that older run is lost: it is stopped first, and waited for.
-   * @param run never fails
+   * @param run never fails; it calls `onReported` when the outcome has been delivered
    */
-  start(job: HeldJob, run: (stop: AbortSignal) => Promise<void>): void;
+  start(job: HeldJob, run: (stop: AbortSignal, onReported: () => void) => Promise<void>): void;
   /** Obeys an answer to a heartbeat that named `asked`; jobs claimed since then are left alone. */
   obey(asked: readonly HeldJob[], verdict: HeartbeatVerdict): JobVerdict[];
   stopAll(kind: JobStopKind): void;
@@ -38,14 +40,22 @@ export function createRunningJobs(mode: 'single' | 'multi'): RunningJobs {
     get count() {
       return running.size;
     },
-    held: () => [...running].map(({ id, queue, attempt }) => ({ id, queue, attempt })),
+    held: () =>
+      [...running]
+        .filter(({ reported }) => !reported)
+        .map(({ id, queue, attempt }) => ({ id, queue, attempt })),
     start(job, run) {
       const key = heldJobId(job, mode);
       const older = [...running].filter((other) => other.key === key);
       for (const other of older) other.controller.abort(new JobStop('lost'));
       const controller = new AbortController();
-      const started = Promise.all(older.map((other) => other.done)).then(() => run(controller.signal));
-      const entry: RunningJob = { ...job, key, controller, done: started };
+      const onReported = () => {
+        entry.reported = true;
+      };
+      const started = Promise.all(older.map((other) => other.done)).then(() =>
+        run(controller.signal, onReported),
+      );
+      const entry: RunningJob = { ...job, key, controller, reported: false, done: started };
       entry.done = started.finally(() => {
         running.delete(entry);
         changed.resolve();
@@ -59,7 +69,11 @@ export function createRunningJobs(mode: 'single' | 'multi'): RunningJobs {
         const key = heldJobId(job, mode);
         // An older run of the same id that is still being torn down has had its verdict.
         const entry = [...running].find(
-          (other) => other.key === key && other.attempt === job.attempt && !other.controller.signal.aborted,
+          (other) =>
+            other.key === key &&
+            other.attempt === job.attempt &&
+            !other.reported &&
+            !other.controller.signal.aborted,
         );
         if (entry === undefined) continue;
         const kind = !verdict.known.has(key) ? 'lost' : verdict.cancel.has(key) ? 'cancel' : undefined;

@@ -191,12 +191,12 @@ export function startWorker(options: WorkerOptions): Worker {
       token: document.token,
       executorName: surroundings.executorName,
     };
-    jobs.start({ id, queue, attempt }, async (stop) => {
+    jobs.start({ id, queue, attempt }, async (stop, onReported) => {
       const startedAt = performance.now();
       log.info({ job: id, queue, attempt, repository: document.repositoryName }, 'job started');
       try {
         const end = await metrics.job(() =>
-          runJob(document, { ...surroundings, client: client.forJob(identity), queue, stop }),
+          runJob(document, { ...surroundings, client: client.forJob(identity), queue, stop, onReported }),
         );
         const seconds = Math.round((performance.now() - startedAt) / 10) / 100;
         log.info(

@@ -3,13 +3,22 @@ import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
 /**
  * Finds the network namespace of the daemon that listens on a socket, where it is not this process's own (rootless and
  * private daemons): that is where the bridges of jobs are, so there the rules must be set.
+ * @param guess what was found before: looking through all processes takes time on a busy machine
  * @returns `/proc/<pid>/ns/net`; undefined when it is our own, or cannot be found out. Then rules are set in our own,
  *   which fails if the bridge is not there.
  */
-export async function daemonNetworkNamespace(socketPath: string): Promise<string | undefined> {
+export async function daemonNetworkNamespace(
+  socketPath: string,
+  guess?: string,
+): Promise<string | undefined> {
   const own = await linkOf('/proc/self/ns/net');
   const path = await realpath(socketPath).catch(() => socketPath);
   if ((await listeningInode('self', path)) !== undefined) return undefined;
+  const guessed = /^\/proc\/(\d+)\/ns\/net$/.exec(guess ?? '')?.[1];
+  if (guessed !== undefined) {
+    const inode = await listeningInode(guessed, path);
+    if (inode !== undefined && (await holdsSocket(guessed, inode))) return guess;
+  }
   const processes = new Map<string, string[]>();
   for (const pid of await entries('/proc')) {
     if (!/^\d+$/.test(pid)) continue;

@@ -48,6 +48,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
   /** Sandboxes that exist or are being made. */
   const live = new Set<string>();
   let orphansRemoved = 0;
+  let networkNamespace: string | undefined;
   let facts: DaemonFacts | undefined;
 
   return {
@@ -61,7 +62,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
       try {
         facts ??= await daemonFacts(engine, signal);
         // Looked up for each job: a daemon that restarted may have another.
-        const networkNamespace = await daemonNetworkNamespace(engine.socketPath);
+        networkNamespace = await daemonNetworkNamespace(engine.socketPath, networkNamespace);
         await records.write({
           ...names,
           socketPath: engine.socketPath,
@@ -86,6 +87,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
             },
           },
           job,
+          signal,
         );
       } catch (error) {
         live.delete(names.sandbox);

@@ -69,6 +69,19 @@ test('gives a cached private image only to those whom the registry lets have it'
   expect(layerRequests()).toEqual([]);
 });
 
+test('asked ahead of time, the registry need not be asked again; a refusal is told only where the image is needed', async () => {
+  const name = `${registry.host}/private/tool:1`;
+  await resolve(name, withPassword('password'));
+  images = openImages(engine, { allowLocalImages: false });
+  await images.confirm(name, withPassword('password'), AbortSignal.timeout(50_000));
+  registry.requests.length = 0;
+  await resolve(name, withPassword('password'));
+  expect(registry.requests).toEqual([]);
+  await images.confirm(name, {}, AbortSignal.timeout(50_000));
+  expect(manifestRequests().length).toBeGreaterThan(0);
+  await expect(resolve(name)).rejects.toThrow('without credentials');
+});
+
 test('waits as long as a throttling registry tells, and says so', async () => {
   registry.throttle(1000);
   const waits: string[] = [];

@@ -28,6 +28,11 @@ export interface Images {
     notice: (line: string) => void,
     signal: AbortSignal,
   ): Promise<ResolvedImage>;
+  /**
+   * Asks the registry ahead of {@link resolve}, which then need not. Nothing is pulled, and nothing is said: what goes wrong
+   * here will go wrong there.
+   */
+  confirm(reference: string, auth: DockerAuthConfig, signal: AbortSignal): Promise<void>;
 }
 
 /** For so long a registry's answer to the same credentials counts as still true. */
@@ -61,6 +66,12 @@ export function openImages(engine: Engine, options: { allowLocalImages: boolean 
     return digest;
   }
 
+  /** Whether an image on this machine has no registry to be asked about, and may be used as it is. */
+  function isLocalOnly(local: { digests: string[] } | undefined, reference: ImageReference): boolean {
+    const known = local?.digests.some((digest) => digest.startsWith(`${reference.familiarName}@`));
+    return local !== undefined && known !== true && options.allowLocalImages;
+  }
+
   async function resolveOnce(
     text: string,
     reference: ImageReference,
@@ -69,9 +80,7 @@ export function openImages(engine: Engine, options: { allowLocalImages: boolean 
     signal: AbortSignal,
   ): Promise<ResolvedImage> {
     const local = await inspectImage(engine, text, signal);
-    if (local && !local.digests.some((digest) => digest.startsWith(`${reference.familiarName}@`))) {
-      if (options.allowLocalImages) return { id: local.id };
-    }
+    if (local !== undefined && isLocalOnly(local, reference)) return { id: local.id };
     const digest = await confirmedDigest(text, reference, credentials, notice, signal);
     const wanted = `${reference.familiarName}@${digest}`;
     if (local?.digests.includes(wanted)) return { id: local.id, digest };
@@ -87,6 +96,19 @@ export function openImages(engine: Engine, options: { allowLocalImages: boolean 
   }
 
   return {
+    async confirm(text, auth, signal) {
+      try {
+        const reference = parsedReference(text);
+        const credentials = credentialsFor(reference.registry, auth);
+        const key = `${text} ${credentials.fingerprint}`;
+        if (confirmed.has(key) || running.has(key)) return;
+        if (isLocalOnly(await inspectImage(engine, text, signal), reference)) return;
+        const digest = await registryDigest(engine, text, credentials, signal);
+        confirmed.set(key, { digest, at: performance.now() });
+      } catch {
+        // Asked again, with everything that is to be said about it, when the step needs the image.
+      }
+    },
     async resolve(text, auth, notice, signal) {
       const reference = parsedReference(text);
       const credentials = credentialsFor(reference.registry, auth);

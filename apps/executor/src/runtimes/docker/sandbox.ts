@@ -29,14 +29,27 @@ export interface SandboxSurroundings {
   onRemoved(error: unknown): Promise<void>;
 }
 
+/** A registry that takes longer to answer is waited for where it can be said: by the step. */
+const earlyAnswerSeconds = 5;
+
 /** @throws SandboxError; what was made until then is removed again */
-export async function createSandbox(around: SandboxSurroundings, job: SandboxJob): Promise<Sandbox> {
+export async function createSandbox(
+  around: SandboxSurroundings,
+  job: SandboxJob,
+  signal: AbortSignal,
+): Promise<Sandbox> {
   const { engine, names, facts } = around;
   const limits = limitsOf(job, facts);
   let gateway: string | undefined;
   if (job.network === 'public') {
+    const early = AbortSignal.any([signal, AbortSignal.timeout(earlyAnswerSeconds * 1000)]);
     try {
-      gateway = (await createNetwork(engine, names, around.network)).gateway;
+      // While the daemon makes the network, the registry can be asked whether the first step's image is still the same.
+      const [network] = await Promise.all([
+        createNetwork(engine, names, around.network),
+        ...job.images.slice(0, 1).map((image) => around.images.confirm(image, job.registryAuth, early)),
+      ]);
+      gateway = network.gateway;
     } catch (error) {
       await dispose(around);
       throw error;
@@ -49,6 +62,16 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
   const gone = new AbortController();
   /** Steps, and removals of their containers. */
   const running = new Set<Promise<unknown>>();
+
+  const measure = networkMeter(names.table, around.network.networkNamespace, job.notice);
+  const networkUsage = async (): Promise<StepResult['usage']> =>
+    gateway === undefined ? { networkRxBytes: 0, networkTxBytes: 0 } : measure();
+
+  /** No step runs any more, and no container of one is left. */
+  async function close(): Promise<void> {
+    gone.abort();
+    while (running.size > 0) await Promise.allSettled(running);
+  }
 
   function container(number: number): ContainerSurroundings {
     return {
@@ -73,16 +96,13 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
       container: container(number),
       fileSystems: [job.workspaceDirectory, facts.rootDirectory],
       minFreeDiskBytes: around.minFreeDiskBytes,
+      networkUsage,
       later(work) {
         running.add(work);
         work.finally(() => running.delete(work));
       },
     };
   }
-
-  const measure = networkMeter(names.table, around.network.networkNamespace, job.notice);
-  const networkUsage = async (): Promise<StepResult['usage']> =>
-    gateway === undefined ? { networkRxBytes: 0, networkTxBytes: 0 } : measure();
 
   return {
     commandLine: (step: SandboxStep) => equivalentCommand(step, step.image, container(stepCount + 1)),
@@ -92,17 +112,16 @@ export async function createSandbox(around: SandboxSurroundings, job: SandboxJob
       const outcome = runStep(stepSurroundings(stepCount), step, streams, either);
       running.add(outcome);
       try {
-        const result = await outcome;
-        return { ...result, usage: { ...result.usage, ...(await networkUsage()) } };
+        return await outcome;
       } finally {
         running.delete(outcome);
       }
     },
     readFile: (path, maxBytes) => readWorkspaceFile(job.workspaceDirectory, path, maxBytes),
     removeFile: (name) => removeWorkspaceFile(job.workspaceDirectory, name),
+    close,
     async [Symbol.asyncDispose]() {
-      gone.abort();
-      while (running.size > 0) await Promise.allSettled(running);
+      await close();
       removal ??= dispose(around);
       await removal;
     },

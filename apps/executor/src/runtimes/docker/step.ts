@@ -26,6 +26,8 @@ export interface StepSurroundings {
   /** File systems whose free space is watched. */
   fileSystems: readonly string[];
   minFreeDiskBytes: number;
+  /** What went over the network since it was asked last. */
+  networkUsage(): Promise<StepResult['usage']>;
   /** Takes work that may end after the step, but is waited for before the sandbox is gone. */
   later(work: Promise<void>): void;
 }
@@ -175,15 +177,17 @@ async function runContainer(
     await disk[Symbol.asyncDispose]();
   }
 
-  const [state, workspaceBytes, cgroup] = await Promise.all([
+  const [state, workspaceBytes, cgroup, network] = await Promise.all([
     inspectContainer(engine, name, { size: true }).catch((error) => {
       throw whileRunning(error);
     }),
     directoryBytes(directories(), AbortSignal.timeout(2000)).catch(() => 0),
     container.cgroupParent === undefined ? sampler?.stop() : readCgroupUsage(container.cgroupParent),
+    around.networkUsage(),
   ]);
   const usage = {
     ...cgroup,
+    ...network,
     diskBytes: Math.max(disk.peakBytes(), state.layerBytes + workspaceBytes),
   };
   if (ending !== undefined && (signal.aborted || killedBecause !== undefined))
