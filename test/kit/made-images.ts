@@ -118,7 +118,7 @@ export function ociArchive(image: MadeImage, name: string | undefined): Buffer {
   ]);
 }
 
-export function jsonBlob(mediaType: string, value: unknown): Blob {
+function jsonBlob(mediaType: string, value: unknown): Blob {
   return blobOf(mediaType, Buffer.from(JSON.stringify(value)));
 }
 

@@ -3,6 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { setPriority } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { diskFull } from './disk-full.ts';
 import { ImageError } from './image-error.ts';
 
 /**
@@ -155,14 +156,6 @@ function builderFailure(complaint: string, code: number): ImageError {
     .slice(0, 500);
   if (/no space left|quota exceeded/i.test(complaint)) return diskFull();
   return new ImageError(`mksquashfs refused the image (exit code ${code})${said === '' ? '' : `: ${said}`}`);
-}
-
-/** `where` of the machine has no room left for an image. */
-export function diskFull(cause?: unknown): ImageError {
-  return new ImageError(
-    'the disk with EXECUTOR_DATA_DIR is full: make room on it, for example with "executor image prune", or set EXECUTOR_IMAGE_CACHE_SIZE lower',
-    { infrastructure: true, cause },
-  );
 }
 
 async function checkedSuperblock(drive: FileHandle): Promise<Buffer> {

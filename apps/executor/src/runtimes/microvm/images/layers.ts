@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { buildDrive } from './drive-builder.ts';
 import { ImageError } from './image-error.ts';
-import { createImageTree } from './image-tree.ts';
+import { createImageTree, type ImageTree } from './image-tree.ts';
 import { type LayerFile, openLayer } from './layer-stream.ts';
 import type { ImageLimits } from './limits.ts';
 import { mergedTar, planTree } from './merged-tar.ts';
@@ -22,25 +22,12 @@ export interface LayersSource {
  */
 export async function buildDriveOfLayers(
   path: string,
-  { layers, diffIds, limits }: LayersSource,
+  source: LayersSource,
   signal: AbortSignal,
 ): Promise<void> {
-  if (layers.length !== diffIds.length || layers.length > limits.layers)
-    throw new ImageError(
-      `the image has ${layers.length} layers, and a config that tells of ${diffIds.length}; at most ${limits.layers} are possible`,
-    );
-  const tree = createImageTree(limits);
-  let bytesLeft = limits.unpackedBytes;
-  let entriesLeft = limits.entries;
-  for (const [index, layer] of layers.entries()) {
-    const scanned = await scanLayer(layer, { index, bytesLeft, entriesLeft, limits }, signal);
-    if (scanned.diffId !== diffIds[index])
-      throw new ImageError(`layer ${index + 1} does not have the content that the image's config names`);
-    bytesLeft -= scanned.bytes;
-    entriesLeft -= scanned.entries.length;
-    tree.addLayer(scanned.entries);
-  }
-  const plan = planTree(tree.root, limits);
+  const { layers, limits } = source;
+  const { root } = await mergeLayers(source, signal);
+  const plan = planTree(root, limits);
   const archive = mergedTar(
     plan,
     (layer) => {
@@ -52,14 +39,40 @@ export async function buildDriveOfLayers(
   );
   await buildDrive(
     path,
-    { archive, rootMode: tree.root.attributes.mode, newestSeconds: plan.newestSeconds },
+    { archive, rootMode: root.attributes.mode, newestSeconds: plan.newestSeconds },
     signal,
   );
 }
 
+/**
+ * Reads all layers, and compares them with the digests in the image's config.
+ * @throws ImageError
+ */
+export async function mergeLayers(
+  { layers, diffIds, limits }: LayersSource,
+  signal: AbortSignal,
+): Promise<ImageTree> {
+  if (layers.length !== diffIds.length || layers.length > limits.layers)
+    throw new ImageError(
+      `the image has ${layers.length} layers, and a config that tells of ${diffIds.length}; at most ${limits.layers} are possible`,
+    );
+  const tree = createImageTree(limits);
+  let bytesLeft = limits.unpackedBytes;
+  let entriesLeft = limits.entries;
+  for (const [index, layer] of layers.entries()) {
+    const scanned = await scanLayer(layer, { bytesLeft, entriesLeft, limits }, signal);
+    if (scanned.diffId !== diffIds[index])
+      throw new ImageError(`layer ${index + 1} does not have the content that the image's config names`);
+    bytesLeft -= scanned.bytes;
+    entriesLeft -= scanned.entries.length;
+    tree.addLayer(scanned.entries);
+  }
+  return tree;
+}
+
 async function scanLayer(
   layer: LayerFile,
-  scope: { index: number; bytesLeft: number; entriesLeft: number; limits: ImageLimits },
+  scope: { bytesLeft: number; entriesLeft: number; limits: ImageLimits },
   signal: AbortSignal,
 ): Promise<{ entries: TarEntry[]; bytes: number; diffId: string }> {
   const hash = createHash('sha256');
