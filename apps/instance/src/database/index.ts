@@ -11,3 +11,4 @@ export {
 export { type MigrateOptions, type Migration, migrate, readMigrations } from './migrate.ts';
 export { type OpenDatabaseOptions, openDatabase } from './open-database.ts';
 export { loadStatements } from './statements.ts';
+export { createTurns, type Turns } from './turns.ts';

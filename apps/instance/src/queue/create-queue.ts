@@ -6,6 +6,7 @@ import { createBroadcast } from './broadcast.ts';
 import { claim } from './claim.ts';
 import { loadClaimStatements } from './claim-statements.ts';
 import { cleanText } from './clean-text.ts';
+import { createEnqueuing } from './enqueuing.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import { isJobId } from './job-ids.ts';
 import { createMarks } from './marks.ts';
@@ -15,6 +16,7 @@ import { maxResets, safetyRefreshMilliseconds } from './settings.ts';
 import { createLifeSigns } from './signs-of-life.ts';
 import { startSweeping, sweepStatements } from './sweep.ts';
 import { createTokenLookup } from './token-lookup.ts';
+import { createWakeUpCalls } from './wake-up-calls.ts';
 import { createWatchers } from './watchers.ts';
 
 /** Told of what this process did, for metrics. */
@@ -31,7 +33,16 @@ export interface QueueOptions {
   sweeping?: boolean;
 }
 
-const statementNames = ['enqueue', 'touch', 'take_back', 'mark', 'give_back', 'cancel', 'retry'] as const;
+const statementNames = [
+  'enqueue',
+  'enqueue_many',
+  'touch',
+  'take_back',
+  'mark',
+  'give_back',
+  'cancel',
+  'retry',
+] as const;
 const maxMessageLength = 64 * 1024;
 
 /** The queue on a migrated database. Several of them, in several processes, may share one. */
@@ -45,7 +56,8 @@ export async function createQueue({
   const claimStatements = loadClaimStatements();
   const closing = new AbortController();
   const watchers = createWatchers();
-  const broadcast = createBroadcast(database, watchers, randomUUID(), log);
+  const origin = randomUUID();
+  const broadcast = createBroadcast(database, watchers, origin, log);
   const onEnded = (queue: QueueName, state: JobState, failureKind: FailureKind | null) =>
     observer?.ended(queue, state, failureKind);
   const lifeSigns = createLifeSigns({ database, touch: sql.touch, takeBack: sql.take_back, log });
@@ -68,10 +80,18 @@ export async function createQueue({
     unclaim,
     log,
   });
+  const wakeUpCalls = createWakeUpCalls(database, pump.wake, origin, log);
+  const enqueueWithRecord = createEnqueuing({
+    database,
+    statement: sql.enqueue_many,
+    log,
+    onQueued: wakeUpCalls.call,
+  });
   await using opened = new AsyncDisposableStack();
   opened.use(broadcast);
+  opened.use(wakeUpCalls);
   opened.use(pump);
-  opened.use(await database.listen('kiln_queue', pump.wake, pump.wake));
+  opened.use(await database.listen('kiln_queue', wakeUpCalls.receive, pump.wake));
   opened.use(await database.listen('kiln_job', broadcast.receive, watchers.notifyAll));
   if (sweeping) opened.use(startSweeping({ database, statements: sql, log, onEnded }));
   const refresh = setInterval(watchers.notifyAll, safetyRefreshMilliseconds);
@@ -94,6 +114,7 @@ export async function createQueue({
       if (!row) throw new Error('Enqueueing a job returned no id.');
       return row.id;
     },
+    enqueueWithRecord,
     dequeue: (request) => pump.dequeue(request),
     unclaim,
     async documentFailed({ id, attempt }, message, retryAfterSeconds) {

@@ -4,7 +4,16 @@ import { loadStatements } from '../database/index.ts';
 import { loadClaimStatements } from './claim-statements.ts';
 import { sweepStatements } from './sweep.ts';
 
-const hotStatements = ['enqueue', 'touch', 'take_back', 'mark', 'give_back', 'cancel', 'retry'] as const;
+const hotStatements = [
+  'enqueue',
+  'enqueue_many',
+  'touch',
+  'take_back',
+  'mark',
+  'give_back',
+  'cancel',
+  'retry',
+] as const;
 
 describe('hot statements', () => {
   let test: TestDatabase;

@@ -8,6 +8,10 @@ export interface GroupOptions<Call, Result> {
   targetOf: (call: Call) => number;
   /** Calls with the same identity share one result. */
   identityOf: (call: Call) => string;
+  /** Statements at once; by default two, so that one may run beside one that waits for a row lock. */
+  maxStatements?: number;
+  /** Failures that every call of the group would meet again if it were alone. */
+  failsTogether?: (error: unknown) => boolean;
   log: Logger;
 }
 
@@ -21,8 +25,6 @@ interface Entry<Call, Result> {
 }
 
 const maxCallsPerStatement = 200;
-/** A second statement may run beside one that waits for a row lock. */
-const maxStatements = 2;
 const maxSinglesAtOnce = 6;
 
 /**
@@ -30,7 +32,7 @@ const maxSinglesAtOnce = 6;
  * trip and one commit. A single call is sent at once, and is answered only after its commit.
  */
 export function createGroup<Call, Result>(options: GroupOptions<Call, Result>): Group<Call, Result> {
-  const { run, targetOf, identityOf, log } = options;
+  const { run, targetOf, identityOf, maxStatements = 2, failsTogether = () => false, log } = options;
   let pending = new Map<string, Entry<Call, Result>>();
   let statements = 0;
   let scheduled = false;
@@ -93,7 +95,7 @@ export function createGroup<Call, Result>(options: GroupOptions<Call, Result>): 
         else entry.settled.reject(new Error('A grouped statement left a call without an answer.'));
       }
     } catch (error) {
-      if (entries.length === 1 || error instanceof DatabaseUnavailableError) {
+      if (entries.length === 1 || error instanceof DatabaseUnavailableError || failsTogether(error)) {
         for (const entry of entries) entry.settled.reject(error);
         return;
       }

@@ -3,15 +3,25 @@ export type { DocumentProblem, DocumentReader, ProducedFile, Producer } from './
 export type {
   ClaimedJob,
   DequeueRequest,
+  Enqueued,
   JobCaller,
   JobRow,
   MarkKind,
   MarkResult,
   NewJob,
+  NewRecord,
   Queue,
   Refusal,
   ReleaseReason,
   TokenClaims,
 } from './queue.ts';
 export { deleteEndedJobs, findEndedJobs } from './retention.ts';
-export { findJobRow, jobColumns, jobsAhead, pastAttempts, type QueueCounts, queueCounts } from './views.ts';
+export {
+  aheadOfNewJob,
+  findJobRow,
+  jobColumns,
+  jobsAhead,
+  pastAttempts,
+  type QueueCounts,
+  queueCounts,
+} from './views.ts';

@@ -17,6 +17,24 @@ export interface NewJob {
   repositoryName: string | null;
 }
 
+/** What a producer keeps of a job, as one insert. */
+export interface NewRecord {
+  /**
+   * An insert from `call (id bigint, record jsonb)`, one row for each job: `insert into ... select call.id, ... from
+   * call`. The name is unique in the program.
+   */
+  insert: { name: string; text: string };
+  /** Becomes the `record`; an object. */
+  json: string;
+}
+
+export interface Enqueued {
+  id: number;
+  queuedAt: Date;
+  /** How many jobs of its lane waited already, whatever their priority. */
+  waitingBefore: number;
+}
+
 /** Who asks for a job, with what it can do. */
 export interface DequeueRequest {
   executorName: string;
@@ -71,6 +89,8 @@ export type ReleaseReason = 'drain' | 'shutdown' | 'spot' | 'infrastructure';
 export interface Queue extends AsyncDisposable {
   /** Inside the producer's transaction, so that a job and its record appear together. Wakes waiting dequeues at commit. */
   enqueue(transaction: Transaction, job: NewJob): Promise<number>;
+  /** The same for a producer that has no more to do than insert a record: many jobs share one statement and commit. */
+  enqueueWithRecord(job: NewJob, record: NewRecord): Promise<Enqueued>;
   /** Claims fairly and commits; holds the request up to `waitSeconds`. Null: nothing to do. */
   dequeue(request: DequeueRequest): Promise<ClaimedJob | null>;
   /** Undoes a claim whose reply could not be written: the job returns to the head of its lane, no reset counted. */

@@ -1,6 +1,6 @@
 import type { AttemptView, QueueName } from '@kiln/protocol';
 import type { Executable } from '../database/index.ts';
-import type { JobRow } from './queue.ts';
+import type { Enqueued, JobRow, NewJob } from './queue.ts';
 
 /** The columns of a `JobRow` in a `select` from `jobs j`, for producers that join their own tables. */
 export const jobColumns = `j.id, j.queue, j.tenant, j.producer, j.state, j.failure_kind as "failureKind",
@@ -63,6 +63,28 @@ export async function jobsAhead(database: Executable, job: Pick<JobRow, 'id'>): 
     [job.id],
   );
   return row?.ahead ?? 0;
+}
+
+/** The same for a job that was enqueued just now, without counting a deep lane: only jobs of lower priority come after it. */
+export async function aheadOfNewJob(
+  database: Executable,
+  { queue, tenant, priority }: Pick<NewJob, 'queue' | 'tenant' | 'priority'>,
+  { id, waitingBefore }: Enqueued,
+): Promise<number> {
+  if (waitingBefore === 0) return 0;
+  const [row] = await database.query<{ lower: number }>(
+    {
+      name: 'queue_lower_jobs',
+      text: `select count(*)::int as lower from (
+          select from jobs
+          where queue = $1 and tenant = $2 and in_lane and not returned and priority < $3 and id < $4 limit ${maxAhead}
+        ) lower`,
+    },
+    [queue, tenant, priority, id],
+  );
+  const lower = row?.lower ?? 0;
+  if (lower === maxAhead) return jobsAhead(database, { id });
+  return Math.min(Math.max(waitingBefore - lower, 0), maxAhead);
 }
 
 /** What the queues hold now. Zeros are left out. */

@@ -91,11 +91,11 @@ describe('executors', () => {
   it('counts what can take jobs of a queue', async () => {
     await executors.beat(beat('four', { queues: ['codeintel'], extensions: ['limits'] }));
     await executors.beat(beat('five', { queues: ['codeintel', 'batches'] }));
-    expect((await executors.capacity()).codeintel).toEqual({ executors: 2, withLimits: 1 });
+    expect((await executors.capacity.now()).codeintel).toEqual({ executors: 2, withLimits: 1 });
     await executors.setDraining('four', true);
-    expect((await executors.capacity()).codeintel).toEqual({ executors: 1, withLimits: 0 });
+    expect((await executors.capacity.now()).codeintel).toEqual({ executors: 1, withLimits: 0 });
     await age('five', '1 minute');
-    expect((await executors.capacity()).codeintel).toEqual({ executors: 0, withLimits: 0 });
+    expect((await executors.capacity.now()).codeintel).toEqual({ executors: 0, withLimits: 0 });
   });
 
   it('tells every instance of draining at once', async () => {

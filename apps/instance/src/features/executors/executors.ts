@@ -1,17 +1,12 @@
-import {
-  type ExecutorView,
-  type ExtensionName,
-  type Isolation,
-  isQueueName,
-  type QueueName,
-} from '@kiln/protocol';
+import type { ExecutorView, ExtensionName, Isolation, QueueName } from '@kiln/protocol';
 import type { Logger } from 'pino';
 import type { Database } from '../../database/index.ts';
+import { type Capacities, createCapacities } from './capacity.ts';
 import { openDraining } from './draining.ts';
 import { createExecutorMetrics, type ExecutorMetrics } from './executor-metrics.ts';
 import { createIsolations } from './isolations.ts';
 import { startStaleRowCleanup } from './stale-rows.ts';
-import { activeSeconds, type ExecutorRow, executorColumns, executorView } from './view.ts';
+import { type ExecutorRow, executorColumns, executorView } from './view.ts';
 
 /** What a heartbeat says of the executor itself. Texts may be empty; they are cut where they are longer than any real one. */
 export interface ExecutorBeat {
@@ -33,13 +28,6 @@ export interface ExecutorBeat {
   endedBecause?: string | undefined;
 }
 
-/** Executors that can take jobs of a queue now: active and not draining. */
-export interface QueueCapacity {
-  executors: number;
-  /** Those that know the extension `limits`. */
-  withLimits: number;
-}
-
 /** The fleet: executors register themselves by heartbeats, and are known until a week after the last one. */
 export interface Executors extends AsyncDisposable {
   /** Registers or updates the executor. After it `isDraining` is right for the executor, even if a change was missed. */
@@ -54,7 +42,8 @@ export interface Executors extends AsyncDisposable {
   isolationOf(name: string): Promise<Isolation | null>;
   /** Newest first. */
   list(): Promise<ExecutorView[]>;
-  capacity(): Promise<Record<QueueName, QueueCapacity>>;
+  /** What could take jobs of each queue. */
+  capacity: Pick<Capacities, 'now' | 'recent'>;
   /** The metrics that executors send with their heartbeats. */
   metrics: ExecutorMetrics;
 }
@@ -65,15 +54,17 @@ export async function openExecutors(database: Database, log: Logger): Promise<Ex
   const draining = await openDraining(database, log);
   const metrics = createExecutorMetrics();
   const isolations = createIsolations(database);
+  const capacity = createCapacities(database);
   const cleanup = startStaleRowCleanup(database, log);
 
   return {
     async beat(beat) {
-      const [row] = await database.query<{ draining: boolean }>(
+      const [row] = await database.query<{ draining: boolean; isNew: boolean }>(
         { name: 'executor_beat', text: beatStatement },
         beatValues(beat),
       );
       isolations.set(beat.name, beat.isolation ?? null);
+      if (row?.isNew || beat.endedBecause !== undefined) capacity.changed();
       if (row && row.draining !== draining.has(beat.name)) await draining.refresh();
     },
     isDraining: draining.has,
@@ -85,6 +76,7 @@ export async function openExecutors(database: Database, log: Logger): Promise<Ex
         [name, drain],
       );
       if (!row) return undefined;
+      capacity.changed();
       await draining.changed(name, drain);
       return executorView(row);
     },
@@ -94,19 +86,7 @@ export async function openExecutors(database: Database, log: Logger): Promise<Ex
       );
       return rows.map(executorView);
     },
-    async capacity() {
-      const rows = await database.query<{ queue: string; executors: number; withLimits: number }>({
-        name: 'executor_capacity',
-        text: `select queue, count(*) as executors, count(*) filter (where 'limits' = any(extensions)) as "withLimits"
-          from executors, unnest(queues) as queue
-          where last_seen_at >= now() - make_interval(secs => ${activeSeconds}) and ended_because is null and not draining
-          group by queue`,
-      });
-      const none = { executors: 0, withLimits: 0 };
-      const capacity = { batches: none, codeintel: none, jobs: none };
-      for (const { queue, ...count } of rows) if (isQueueName(queue)) capacity[queue] = count;
-      return capacity;
-    },
+    capacity,
     metrics,
     async [Symbol.asyncDispose]() {
       await cleanup[Symbol.asyncDispose]();
@@ -127,7 +107,7 @@ const beatStatement = `
     src_cli_version = excluded.src_cli_version, kiln_version = excluded.kiln_version,
     extensions = excluded.extensions, slots = excluded.slots, running = excluded.running,
     isolation = excluded.isolation, ended_because = excluded.ended_because, last_seen_at = now()
-  returning draining`;
+  returning draining, xmax = 0 as "isNew"`;
 
 function beatValues(beat: ExecutorBeat): unknown[] {
   const texts = [

@@ -1,3 +1,4 @@
+export type { QueueCapacity } from './capacity.ts';
 export type { ExecutorMetrics } from './executor-metrics.ts';
-export { type ExecutorBeat, type Executors, openExecutors, type QueueCapacity } from './executors.ts';
+export { type ExecutorBeat, type Executors, openExecutors } from './executors.ts';
 export { executorRoutes } from './routes.ts';

@@ -11,9 +11,9 @@ import {
 import type { Logger } from 'pino';
 import { ApiError } from '../../api-error.ts';
 import type { Blobs } from '../../blobs/index.ts';
-import { type Database, sqlState } from '../../database/index.ts';
+import { createTurns, type Database, sqlState } from '../../database/index.ts';
 import type { FollowedEvent, JobEvent, Logs } from '../../logs/index.ts';
-import { jobsAhead, pastAttempts, type Queue } from '../../queue/index.ts';
+import { aheadOfNewJob, jobsAhead, type NewJob, pastAttempts, type Queue } from '../../queue/index.ts';
 import type { Accounts, Principal } from '../accounts/index.ts';
 import type { Executors } from '../executors/index.ts';
 import type { Repositories } from '../repositories/index.ts';
@@ -24,13 +24,15 @@ import { logSnapshot } from './log-snapshot.ts';
 import {
   findByIdempotencyKey,
   findJob,
-  insertRecord,
   type ListedJob,
   listJobs,
+  type NewSubmission,
+  newRecord,
   producerName,
+  storeRecord,
 } from './store.ts';
 import { checkSubmission } from './submission.ts';
-import { jobSummary, jobView } from './views.ts';
+import { jobSummary, jobView, newJobRow } from './views.ts';
 import { waitingReason } from './waiting.ts';
 
 /** The producer `jobs`: jobs that people and programs submit. Users see those of their own namespace, site admins all. */
@@ -107,8 +109,14 @@ export interface JobsOptions {
   log: Logger;
 }
 
+/** Larger records have a transaction of their own: a group of them would be a statement of many megabytes. */
+const maxGroupedRecord = 64 * 1024;
+/** Each may wait for a lane that somebody holds, with a connection that others need. */
+const maxLargeSubmissions = 4;
+
 export function createJobs(options: JobsOptions): Jobs {
   const { database, queue, logs, accounts, executors, repositories, log } = options;
+  const largeSubmissions = createTurns(maxLargeSubmissions);
 
   async function requireJob(principal: Principal, id: number): Promise<ListedJob> {
     const job = await findJob(database, id);
@@ -123,7 +131,7 @@ export function createJobs(options: JobsOptions): Jobs {
 
   async function waitingOf(job: ListedJob): Promise<Waiting | null> {
     if (job.state !== 'queued') return null;
-    const [capacity, ahead] = await Promise.all([executors.capacity(), jobsAhead(database, job)]);
+    const [capacity, ahead] = await Promise.all([executors.capacity.now(), jobsAhead(database, job)]);
     return waitingReason(job, { capacity: capacity[job.queue], ahead, now: new Date() });
   }
 
@@ -153,7 +161,7 @@ export function createJobs(options: JobsOptions): Jobs {
     principal: Principal,
     submission: Submission,
     bodySha256: Buffer,
-  ): Promise<number> {
+  ): Promise<JobView> {
     const { body, idempotencyKey, signal } = submission;
     const checked = checkSubmission(body);
     const namespace = await accounts.namespaceFor(principal, checked.namespace);
@@ -162,31 +170,53 @@ export function createJobs(options: JobsOptions): Jobs {
         ? undefined
         : await repositories.resolve(checked.repository, checked.revision ?? undefined, signal);
     const files = await storeFiles(options, checked.files);
-    return database.transaction(async (transaction) => {
-      const jobId = await queue.enqueue(transaction, {
-        queue: checked.queue,
-        tenant: namespace.id,
-        producer: producerName,
-        priority: checked.priority,
-        needsLimits: checked.needsLimits,
-        timeoutSeconds: checked.timeoutSeconds,
-        repositoryName: checked.repository,
-      });
-      await insertRecord(transaction, {
-        jobId,
-        userId: principal.userId,
-        repository: checked.repository,
-        revision: resolved?.revision ?? null,
-        commit: resolved?.commit ?? null,
-        spec: checked.spec,
-        files,
-        notices: checked.notices,
-        idempotencyKey,
-        bodySha256,
-      });
-      await claimFiles(transaction, jobId, files);
-      return jobId;
-    });
+    const { queue: queueName, priority, needsLimits, timeoutSeconds } = checked;
+    const job: NewJob = {
+      queue: queueName,
+      tenant: namespace.id,
+      producer: producerName,
+      priority,
+      needsLimits,
+      timeoutSeconds,
+      repositoryName: checked.repository,
+    };
+    const submitted: NewSubmission = {
+      userId: principal.userId,
+      repository: checked.repository,
+      revision: resolved?.revision ?? null,
+      commit: resolved?.commit ?? null,
+      spec: checked.spec,
+      files,
+      notices: checked.notices,
+      idempotencyKey,
+      bodySha256,
+    };
+    const record = newRecord(submitted);
+    if (record.json.length > maxGroupedRecord || files.some((file) => 'key' in file)) {
+      const id = await largeSubmissions.take(() =>
+        database.transaction(async (transaction) => {
+          const jobId = await queue.enqueue(transaction, job);
+          await storeRecord(transaction, jobId, record);
+          await claimFiles(transaction, jobId, files);
+          return jobId;
+        }),
+      );
+      logSubmitted(id);
+      return viewOf(await requireJob(principal, id));
+    }
+    const enqueued = await queue.enqueueWithRecord(job, record);
+    logSubmitted(enqueued.id);
+    const [capacity, ahead] = await Promise.all([
+      executors.capacity.recent(),
+      aheadOfNewJob(database, job, enqueued),
+    ]);
+    const row = newJobRow(job, submitted, enqueued);
+    const waiting = waitingReason(row, { capacity: capacity[job.queue], ahead, now: new Date() });
+    return jobView(row, { namespace: namespace.name, waiting, attempts: [], logEntries: [] });
+
+    function logSubmitted(jobId: number): void {
+      log.info({ jobId, user: principal.name }, 'a job was submitted');
+    }
   }
 
   return {
@@ -195,9 +225,7 @@ export function createJobs(options: JobsOptions): Jobs {
       const repeated = await repeatOf(principal, submission.idempotencyKey, bodySha256);
       if (repeated) return { job: repeated, repeated: true };
       try {
-        const id = await createJob(principal, submission, bodySha256);
-        log.info({ jobId: id, user: principal.name }, 'a job was submitted');
-        return { job: await viewOf(await requireJob(principal, id)), repeated: false };
+        return { job: await createJob(principal, submission, bodySha256), repeated: false };
       } catch (error) {
         // Two requests with the same key at the same time: the other one made the job.
         if (sqlState(error) !== '23505') throw error;

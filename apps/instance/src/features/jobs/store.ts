@@ -1,7 +1,7 @@
 import type { JobState, QueueName } from '@kiln/protocol';
 import pg from 'pg';
 import type { Database, Executable, Transaction } from '../../database/index.ts';
-import { type JobRow, jobColumns } from '../../queue/index.ts';
+import { type JobRow, jobColumns, type NewRecord } from '../../queue/index.ts';
 import type { StoredFile } from './files.ts';
 import type { JobSpec } from './submission.ts';
 
@@ -32,32 +32,53 @@ export interface ListFilter {
   limit: number;
 }
 
-export interface NewRecord extends SubmittedJob {
+export interface NewSubmission extends Omit<SubmittedJob, 'jobId'> {
   userId: number;
   idempotencyKey: string | undefined;
   bodySha256: Buffer;
 }
 
-export async function insertRecord(transaction: Transaction, record: NewRecord): Promise<void> {
+const insertRecord = {
+  name: 'submitted_job',
+  text: `insert into submitted_jobs
+      (job_id, user_id, repository, revision, commit, spec, files, notices, idempotency_key, body_sha256)
+    select call.id, given.*
+    from call cross join lateral jsonb_to_record(call.record) as given (user_id bigint, repository text, revision text,
+      commit text, spec jsonb, files jsonb, notices text[], idempotency_key text, body_sha256 bytea)`,
+};
+
+/** The record of a submission as the queue inserts it with the job. */
+export function newRecord(submission: NewSubmission): NewRecord {
+  const { userId, repository, revision, commit, spec, files, notices, idempotencyKey, bodySha256 } =
+    submission;
+  return {
+    insert: insertRecord,
+    json: JSON.stringify({
+      user_id: userId,
+      repository,
+      revision,
+      commit,
+      spec,
+      files,
+      notices,
+      idempotency_key: idempotencyKey ?? null,
+      body_sha256: `\\x${bodySha256.toString('hex')}`,
+    }),
+  };
+}
+
+/** The same in a transaction, after the job. */
+export async function storeRecord(
+  transaction: Transaction,
+  jobId: number,
+  { insert, json }: NewRecord,
+): Promise<void> {
   await transaction.query(
     {
       name: 'jobs_insert_record',
-      text: `insert into submitted_jobs
-        (job_id, user_id, repository, revision, commit, spec, files, notices, idempotency_key, body_sha256)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+      text: `with call as (select $1::bigint as id, $2::jsonb as record) ${insert.text}`,
     },
-    [
-      record.jobId,
-      record.userId,
-      record.repository,
-      record.revision,
-      record.commit,
-      JSON.stringify(record.spec),
-      JSON.stringify(record.files),
-      record.notices,
-      record.idempotencyKey ?? null,
-      record.bodySha256,
-    ],
+    [jobId, json],
   );
 }
 

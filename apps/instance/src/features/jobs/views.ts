@@ -1,6 +1,7 @@
 import type { AttemptView, JobSummary, JobView, LogEntryView, Waiting } from '@kiln/protocol';
+import type { Enqueued, NewJob } from '../../queue/index.ts';
 import { stepViews } from './step-views.ts';
-import type { ListedJob } from './store.ts';
+import type { ListedJob, NewSubmission } from './store.ts';
 
 /** A job as lists show it. */
 export function jobSummary(job: ListedJob, namespace: string): JobSummary {
@@ -48,5 +49,33 @@ export function jobView(job: ListedJob, details: JobDetails): JobView {
     logEntries,
     usage: job.usage,
     notices: job.notices,
+  };
+}
+
+/** The row of a job that has just been submitted, without reading it. */
+export function newJobRow(job: NewJob, submitted: NewSubmission, { id, queuedAt }: Enqueued): ListedJob {
+  const { repository, revision, commit, spec, notices } = submitted;
+  return {
+    ...job,
+    id,
+    jobId: id,
+    state: 'queued',
+    failureKind: null,
+    failureMessage: null,
+    cancelRequested: false,
+    attempt: 0,
+    resets: 0,
+    executorName: null,
+    isolation: null,
+    usage: [],
+    queuedAt,
+    availableAt: null,
+    startedAt: null,
+    finishedAt: null,
+    repository,
+    revision,
+    commit,
+    spec,
+    notices,
   };
 }
