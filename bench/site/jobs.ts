@@ -79,6 +79,12 @@ export async function outcome(
   }
 }
 
+/** Asks for a job to be canceled; resolves when the instance has taken that. */
+export async function cancelJob(instance: BenchInstance, id: number, signal: AbortSignal): Promise<void> {
+  const response = await call(instance, `/.api/jobs/${id}/cancel`, signal, { method: 'POST' });
+  await response.arrayBuffer();
+}
+
 /** The output of an entry, as it is kept. */
 export async function readOutput(
   instance: BenchInstance,
