@@ -1,6 +1,7 @@
 import { compatVersion, kilnVersion } from '@kiln/protocol';
 import { SettingsError } from '../env/index.ts';
 import { runConfig } from './config.ts';
+import { runImage } from './image.ts';
 import { runExecutor } from './run.ts';
 import type { CommandSurroundings } from './surroundings.ts';
 import { runValidate } from './validate.ts';
@@ -14,6 +15,7 @@ Commands:
     --verify          check this machine first, as validate does
   validate            check the settings, this machine and the instance, and say how to mend what is wrong
     --json            as JSON
+  image COMMAND       list, get, load, remove the images that steps run in; "executor image --help" has more
   config print        show every setting in force and where it comes from
     --json            as JSON
   config reference    print the documentation of all settings, as Markdown
@@ -62,6 +64,8 @@ async function dispatch(surroundings: CommandSurroundings): Promise<number> {
     case 'config':
       checkOptions(rest.slice(1), ['--json']);
       return runConfig(surroundings, rest[0], { json: rest.includes('--json') });
+    case 'image':
+      return runImage(surroundings, rest);
     case 'version':
     case '--version':
     case '-v':

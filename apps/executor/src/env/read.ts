@@ -90,7 +90,7 @@ export function variableKeys(): VariableKey[] {
   return Object.keys(variables) as VariableKey[];
 }
 
-function lookUp(
+export function lookUp(
   variable: Variable<unknown>,
   env: Readonly<Record<string, string | undefined>>,
 ): { value: string; from: string } | undefined {
@@ -103,7 +103,7 @@ function lookUp(
   return undefined;
 }
 
-function defaultText(variable: Variable<unknown>, host: Host): string | undefined {
+export function defaultText(variable: Variable<unknown>, host: Host): string | undefined {
   return typeof variable.default === 'object' ? variable.default.from(host) : variable.default;
 }
 

@@ -152,7 +152,13 @@ export const variables = {
   dockerRegistryMirrorUrls: optional(kinds.mirrorUrlList, {
     name: 'EXECUTOR_DOCKER_REGISTRY_MIRROR_URL',
     section: 'MicroVM',
-    doc: 'Mirrors of Docker Hub.',
+    doc: 'Mirrors of Docker Hub, asked in this order before it, without credentials. They may do without encryption.',
+  }),
+  imageCacheBytes: defaulted(kinds.byteSize, {
+    name: 'EXECUTOR_IMAGE_CACHE_SIZE',
+    section: 'MicroVM',
+    default: '50G',
+    doc: "Kiln's own. What the images of steps that are kept below `EXECUTOR_DATA_DIR` may have together; past it the least recently used are removed, never one that a job uses.",
   }),
   vmStartupScriptPath: optional(kinds.absolutePath, {
     name: 'EXECUTOR_VM_STARTUP_SCRIPT_PATH',
