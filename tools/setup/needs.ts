@@ -3,17 +3,10 @@ import { request } from 'node:http';
 import path from 'node:path';
 
 /** What Kiln may need from the machine, beside Node and npm packages. */
-export const needNames = [
-  'git',
-  'docker',
-  'nftables',
-  'busybox',
-  'qemu',
-  'ext4',
-  'squashfs',
-  'skopeo',
-] as const;
-export type NeedName = (typeof needNames)[number];
+export const needNames = ['git', 'docker', 'nftables', 'busybox', 'qemu', 'ext4', 'squashfs'] as const;
+/** What the tests need besides. */
+export const testNeedNames = [...needNames, 'registry'] as const;
+export type NeedName = (typeof testNeedNames)[number];
 
 export interface Need {
   /** What it is for, in a sentence that starts with its name. */
@@ -82,12 +75,18 @@ export const needs: Readonly<Record<NeedName, Need>> = {
       pacman: 'squashfs-tools',
       zypper: 'squashfs',
     },
-    present: async (env) => Boolean((await onPath('mksquashfs', env)) && (await onPath('sqfstar', env))),
+    present: (env) => onPath('mksquashfs', env).then(Boolean),
   },
-  skopeo: {
-    why: 'skopeo: fetches images from registries for microVMs',
-    packages: { apt: 'skopeo', dnf: 'skopeo', apk: 'skopeo', pacman: 'skopeo', zypper: 'skopeo' },
-    present: (env) => onPath('skopeo', env).then(Boolean),
+  registry: {
+    why: 'docker-registry: the registry that tests pull images from',
+    packages: {
+      apt: 'docker-registry',
+      dnf: 'docker-distribution',
+      apk: 'docker-registry',
+      pacman: 'distribution',
+      zypper: 'distribution-registry',
+    },
+    present: (env) => onPath('docker-registry', env).then(Boolean),
   },
 };
 

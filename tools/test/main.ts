@@ -7,7 +7,7 @@ import { runChecks } from '../check/checks.ts';
 import { interruption } from '../process/interruption.ts';
 import { runCommand } from '../process/run-command.ts';
 import { ensureSystem } from '../setup/ensure-system.ts';
-import { needNames } from '../setup/needs.ts';
+import { testNeedNames } from '../setup/needs.ts';
 import { type Counts, countsFileVariable, plainLine } from './counts.ts';
 
 const root = path.join(import.meta.dirname, '..', '..');
@@ -15,7 +15,7 @@ const signal = interruption();
 let counts: Counts = { passed: 0, failed: 1, skipped: 0 };
 try {
   const args = process.argv.slice(2).filter((argument) => argument !== '--yes');
-  await ensureSystem({ need: needNames, yes: process.argv.includes('--yes'), signal });
+  await ensureSystem({ need: testNeedNames, yes: process.argv.includes('--yes'), signal });
   const failedChecks = args.length > 0 ? 0 : await runChecks(root, signal);
   counts = await runTests(args);
   counts.failed += failedChecks;
