@@ -122,6 +122,16 @@ test('pointers of LFS and submodules are named in the log', async () => {
   ]);
 });
 
+test('what git refuses of a repository is named with the check that found it', async () => {
+  const commit = await repository.commit({
+    '.gitmodules': '[submodule "x"]\n\tpath = x\n\turl = --upload-pack=touch\n',
+  });
+  const { job } = await clone({ commit });
+  expect(job.failureMessage).toMatch(
+    /setup\.git\.fetch: command failed with exit code \d+: error: object [0-9a-f]{40}: gitmodulesUrl: /,
+  );
+});
+
 test.each([
   [{ commit: '--upload-pack=touch /tmp/x' }, /is not a commit$/],
   [{ commit: 'abc', repositoryName: '../other' }, /has "\.\." in it/],

@@ -95,7 +95,11 @@ async function run(
 
 function failure(command: HostCommand, exitCode: number, lastWords: string): HostCommandError {
   const lines = lastWords.split(/[\r\n]+/).filter((line) => line.trim() !== '');
-  const telling = lines.findLast((line) => /^(fatal|error):/.test(line)) ?? lines.at(-1);
+  const telling =
+    // Of a repository that git refuses: which object, and by which check. After it git says only that there was one.
+    lines.findLast((line) => /^error: object [0-9a-f]{40,}: [a-zA-Z]+: /.test(line)) ??
+    lines.findLast((line) => /^(fatal|error):/.test(line)) ??
+    lines.at(-1);
   const quoted = telling === undefined ? '' : `: ${telling.trim()}`;
   return new HostCommandError(`${command.key}: command failed with exit code ${exitCode}${quoted}`);
 }

@@ -32,6 +32,10 @@ export function fetchFailure(name: string, err: unknown, mirrorsDirectory: strin
 }
 
 function hintFor(why: string): string {
+  // `object 1234...: gitmodulesUrl: disallowed submodule url: ...`
+  if (/\bobject [0-9a-f]{40,}: [a-zA-Z]+: |\bfsck error\b/.test(why)) {
+    return 'git refuses what this repository holds, because it could harm whoever checks it out ("git help fsck" explains the check that is named). Remove it from the history: fetching again changes nothing.';
+  }
   if (/could not read Username|Authentication failed|\b40[13]\b/.test(why)) {
     return 'The server asks for credentials or does not know the repository. Private repositories are reached by an ssh clone URL.';
   }

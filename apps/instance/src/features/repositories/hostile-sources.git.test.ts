@@ -68,6 +68,7 @@ describe('a source repository', () => {
     await expect(test.repositories.sync('a')).rejects.toMatchObject({
       code: 'fetch_failed',
       message: expect.stringContaining('gitmodulesUrl'),
+      hint: expect.stringContaining('could harm whoever checks it out'),
     });
     expect(await test.mirrors()).toEqual([]);
   });
