@@ -43,12 +43,12 @@ async function openSocket(socketPath: string, signal: AbortSignal): Promise<Sock
       socket.destroy();
       signal.throwIfAborted();
       const code = (error as NodeJS.ErrnoException).code;
-      if (code !== 'ENOENT' && code !== 'ECONNREFUSED')
+      if (code !== 'ENOENT' && code !== 'ECONNREFUSED' && code !== 'EAGAIN')
         throw new GuestError(`the control socket ${socketPath} cannot be used: ${(error as Error).message}`, {
           cause: error,
         });
     }
-    // The VMM has not made it yet.
+    // The VMM has not made it yet, or has not yet noticed that a predecessor hung up.
     await retryPause(signal);
   }
 }
