@@ -1,25 +1,33 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createDockerRuntime } from '../../apps/executor/src/runtimes/docker/index.ts';
+import { createMicrovmRuntime } from '../../apps/executor/src/runtimes/microvm/index.ts';
 
 /**
  * An executor that is killed while its step runs. Writes `running` when it does.
- * Arguments: runtime, data directory, image, and for docker the daemon's socket.
+ * Arguments: runtime, data directory, image, and the daemon's socket or for microvm the network namespace.
  */
-const [runtimeName, dataDirectory = '', image = '', dockerHost = ''] = process.argv.slice(2);
-if (runtimeName !== 'docker') throw new Error(`no runtime ${runtimeName}`);
+const [runtimeName, dataDirectory = '', image = '', address = ''] = process.argv.slice(2);
 const workspaceDirectory = join(dataDirectory, 'crashing');
 await mkdir(workspaceDirectory, { recursive: true });
 await writeFile(join(workspaceDirectory, 's.sh'), 'echo running; exec sleep 600.9375\n');
-const runtime = createDockerRuntime({
+const common = {
   executorName: 'crashing-00000000',
   dataDirectory,
-  dockerHost,
   allowLocalImages: true,
   instanceURL: new URL('http://127.0.0.1:1'),
   minFreeDiskBytes: 0,
-  warn: (message, error) => console.error(message, error),
-});
+  warn: (message: string, error: unknown) => console.error(message, error),
+};
+const runtime =
+  runtimeName === 'docker'
+    ? createDockerRuntime({ ...common, dockerHost: address })
+    : createMicrovmRuntime({
+        ...common,
+        vmPrefix: 'kiln',
+        maxImageBytes: 1024 ** 3,
+        networkNamespace: address,
+      });
 const sandbox = await runtime.create(
   {
     id: 77,
@@ -27,11 +35,11 @@ const sandbox = await runtime.create(
     workspaceDirectory,
     images: [image],
     network: 'public',
-    limits: { numCPUs: 1, memoryBytes: 0, diskBytes: 0 },
+    limits: { numCPUs: 1, memoryBytes: 256 * 1024 ** 2, diskBytes: 1024 ** 3 },
     registryAuth: {},
     notice: (line) => console.error(line),
   },
-  AbortSignal.timeout(60_000),
+  AbortSignal.timeout(150_000),
 );
 await sandbox.run(
   { name: '0', image, scriptPath: 's.sh', dir: '', env: [] },

@@ -2,11 +2,15 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Runtime } from '../../apps/executor/src/runtimes/runtime.ts';
 import { worldAddresses, worldPort } from '../kit/network-world.ts';
 import { dockerUnderTest } from './docker.ts';
+import { microvmUnderTest } from './microvm.ts';
 import { type RuntimeUnderTest, startJob, testDirectory } from './runtime-under-test.ts';
 
 const { open, open6, private6, metadata6, metadata, ...otherPrivate } = worldAddresses;
 
-describe.each([{ name: 'docker', start: dockerUnderTest }])('the network of a step in $name', ({ start }) => {
+describe.each([
+  { name: 'docker', start: dockerUnderTest },
+  { name: 'microvm', start: microvmUnderTest },
+])('the network of a step in $name', ({ start }) => {
   let under: RuntimeUnderTest;
   let directory: Awaited<ReturnType<typeof testDirectory>>;
   let runtime: Runtime & AsyncDisposable;

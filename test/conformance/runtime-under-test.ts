@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Runtime, Sandbox, SandboxJob, StepResult } from '../../apps/executor/src/runtimes/runtime.ts';
@@ -16,10 +16,12 @@ export interface RuntimeUnderTest extends AsyncDisposable {
     minFreeDiskBytes?: number;
     maxProcesses?: number;
   }): Runtime & AsyncDisposable;
-  /** Names of everything that sandboxes have left on the machine. */
+  /** Names of everything that sandboxes have left on the machine; the name of what belongs to one holds `<job>-<attempt>`. */
   leftovers(): Promise<string[]>;
-  /** Running processes of steps whose command line holds a text. */
+  /** Running processes of steps of this process's sandboxes whose command line holds a text. */
   processesWith(marker: string): Promise<string[]>;
+  /** Processes on this machine of sandboxes of one job's attempt, whoever has them. */
+  processesOf(job: number, attempt: number): Promise<string[]>;
 }
 
 /** A directory for one test's workspaces and records. */
@@ -30,8 +32,9 @@ export async function testDirectory(): Promise<{ path: string } & AsyncDisposabl
 
 export interface JobUnderTest extends AsyncDisposable {
   sandbox: Sandbox;
-  workspace: string;
   notices: string[];
+  /** A file of the workspace as the steps left it. */
+  read(path: string, maxBytes?: number): Promise<string | undefined>;
   /** Runs a shell script as the next step. */
   run(script: string, options?: RunOptions): Promise<Outcome>;
 }
@@ -51,17 +54,27 @@ export interface Outcome extends StepResult {
 }
 
 let jobs = 0;
+const scriptPath = 'step.sh';
 
 export async function startJob(
   runtime: Runtime,
   under: RuntimeUnderTest,
   directory: string,
-  options: { network?: SandboxJob['network']; limits?: Partial<SandboxJob['limits']> } = {},
+  options: {
+    network?: SandboxJob['network'];
+    limits?: Partial<SandboxJob['limits']>;
+    /** What the workspace holds beside the script. */
+    prepare?: (workspace: string) => Promise<void>;
+  } = {},
 ): Promise<JobUnderTest> {
   jobs += 1;
   const id = jobs;
   const workspace = join(directory, `workspace-${id}`);
-  await mkdir(join(workspace, '.scripts'), { recursive: true });
+  await mkdir(workspace, { recursive: true });
+  await chmod(workspace, 0o777);
+  // Every step's text comes in its environment: some runtimes take the workspace over when the job begins.
+  await writeFile(join(workspace, scriptPath), `eval "$KILN_TEST"\n`);
+  await options.prepare?.(workspace);
   const notices: string[] = [];
   const sandbox = await runtime.create(
     {
@@ -79,21 +92,28 @@ export async function startJob(
       registryAuth: {},
       notice: (line) => notices.push(line),
     },
-    AbortSignal.timeout(60_000),
+    AbortSignal.timeout(150_000),
   );
   let steps = 0;
   return {
     sandbox,
-    workspace,
     notices,
+    async read(path, maxBytes = 64 * 1024) {
+      const bytes = await sandbox.readFile(path, maxBytes);
+      return bytes && Buffer.from(bytes).toString('utf8');
+    },
     async run(script, run = {}) {
       const name = String(steps);
       steps += 1;
-      const scriptPath = `.scripts/${name}.sh`;
-      await writeFile(join(workspace, scriptPath), `${script}\n`);
       const output = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
       const result = await sandbox.run(
-        { name, image: run.image ?? under.image, scriptPath, dir: run.dir ?? '', env: run.env ?? [] },
+        {
+          name,
+          image: run.image ?? under.image,
+          scriptPath,
+          dir: run.dir ?? '',
+          env: [...(run.env ?? []), `KILN_TEST=${script}`],
+        },
         {
           write:
             run.write ??

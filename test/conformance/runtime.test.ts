@@ -1,18 +1,27 @@
-import { readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Runtime } from '../../apps/executor/src/runtimes/runtime.ts';
 import { dockerUnderTest } from './docker.ts';
+import { microvmUnderTest } from './microvm.ts';
 import { type RuntimeUnderTest, startJob, testDirectory } from './runtime-under-test.ts';
 
 const gibibyte = 1024 ** 3;
+const never = (): void => undefined;
 
-describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', ({ start }) => {
+describe.each([
+  { name: 'docker', start: dockerUnderTest },
+  { name: 'microvm', start: microvmUnderTest },
+])('a step in $name', ({ name, start }) => {
   let under: RuntimeUnderTest;
   let directory: Awaited<ReturnType<typeof testDirectory>>;
   let runtime: Runtime & AsyncDisposable;
   const warnings: string[] = [];
+
+  /** Some properties are reached in different ways. */
+  const testOf = (runtimeName: string): ((title: string, run: () => Promise<void>) => void) =>
+    runtimeName === name ? test : never;
 
   beforeAll(async () => {
     under = await start();
@@ -55,20 +64,21 @@ describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', (
     await job.run('mkdir -p "sub dir" && echo shared > "sub dir/file"');
     const outcome = await job.run('pwd; cat file; echo 2 >> ../made', { dir: 'sub dir' });
     expect(outcome.stdout).toBe('/data/sub dir\nshared\n');
-    expect(await readFile(join(job.workspace, 'made'), 'utf8')).toBe('2\n');
+    expect(await job.read('made')).toBe('2\n');
     await expect(job.run('true', { dir: '../..' })).rejects.toThrow('outside the workspace');
   });
 
   test('keeps its streams apart, in order and byte for byte', async () => {
-    await using job = await startJob(runtime, under, directory.path);
+    const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+    await using job = await startJob(runtime, under, directory.path, {
+      prepare: (workspace) => writeFile(join(workspace, 'bytes'), bytes),
+    });
     const outcome = await job.run(
       'i=0; while [ $i -lt 200 ]; do echo out$i; echo err$i >&2; i=$((i+1)); done; printf partial',
     );
     const numbers = Array.from({ length: 200 }, (_, number) => number);
     expect(outcome.stdout).toBe(`${numbers.map((number) => `out${number}\n`).join('')}partial`);
     expect(outcome.stderr).toBe(numbers.map((number) => `err${number}\n`).join(''));
-    const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
-    await writeFile(join(job.workspace, 'bytes'), bytes);
     const received: Uint8Array[] = [];
     await job.run('cat bytes', { write: async (_, piece) => void received.push(Buffer.from(piece)) });
     expect(Buffer.concat(received)).toEqual(bytes);
@@ -103,11 +113,11 @@ describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', (
     await first.promise;
     await wait(1500);
     expect(length).toBeLessThan(1024 * 1024);
-    await expect(stat(join(job.workspace, 'finished'))).rejects.toThrow();
+    expect(await job.read('finished')).toBeUndefined();
     held.resolve();
     expect((await running).exitCode).toBe(0);
     expect(length).toBe(30 * 1024 * 1024);
-    await stat(join(job.workspace, 'finished'));
+    expect(await job.read('finished')).toBe('');
   });
 
   test('loses nothing when it ends while its output is not taken', async () => {
@@ -172,7 +182,7 @@ describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', (
     expect(outcome.exitCode).toBe(-1);
     expect(outcome.killedBecause).toBeUndefined();
     expect(await under.processesWith('sleep\u0000600.25')).toEqual([]);
-    // About 1 s on an idle machine; most of it is Docker's own.
+    // About 1 s on an idle machine.
     expect(performance.now() - begin).toBeLessThan(20_000);
   });
 
@@ -180,7 +190,7 @@ describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', (
     await using job = await startJob(runtime, under, directory.path);
     const outcome = await job.run('touch started', { signal: AbortSignal.abort() });
     expect(outcome.exitCode).toBe(-1);
-    await expect(stat(join(job.workspace, 'started'))).rejects.toThrow();
+    expect(await job.read('started')).toBeUndefined();
   });
 
   test('can say a last word when it times out', async () => {
@@ -226,7 +236,7 @@ describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', (
     await strict[Symbol.asyncDispose]();
   });
 
-  test('is killed when it fills the disk, in the workspace or elsewhere', async () => {
+  testOf('docker')('is killed when it fills the disk, in the workspace or elsewhere', async () => {
     await using job = await startJob(runtime, under, directory.path, {
       limits: { diskBytes: 16 * 1024 * 1024 },
     });
@@ -237,6 +247,24 @@ describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', (
       expect(outcome.usage.diskBytes).toBeGreaterThan(2 * gibibyte);
       await job.run('rm -f /data/big');
     }
+  });
+
+  testOf('microvm')('is told when it fills its disk, in the workspace or elsewhere', async () => {
+    await using job = await startJob(runtime, under, directory.path, {
+      limits: { diskBytes: 64 * 1024 * 1024 },
+    });
+    for (const [file, where] of [
+      ['/data/big', "the job's workspace"],
+      ['/root/big', 'what the step wrote outside'],
+    ] as const) {
+      job.notices.length = 0;
+      const outcome = await job.run(`dd if=/dev/zero of=${file} bs=1M count=100`);
+      expect(outcome.exitCode).toBe(1);
+      expect(job.notices.join()).toMatch(new RegExp(`the disk is full.*${where}.*limit of 64 MiB`));
+      expect(outcome.usage.diskBytes).toBeGreaterThan(40 * 1024 * 1024);
+      await job.run('rm -f /data/big');
+    }
+    expect((await job.run('echo next >next && cat next')).stdout).toBe('next\n');
   });
 
   test('is killed when the machine runs out of disk space', async () => {
@@ -286,14 +314,13 @@ describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', (
   });
 
   test('leaves files that are read only where they are plain files of the workspace', async () => {
-    await using job = await startJob(runtime, under, directory.path);
+    await using job = await startJob(runtime, under, directory.path, {
+      prepare: (workspace) => symlink('/etc/hostname', join(workspace, 'outside')),
+    });
     await job.run(
       'mkdir d; echo text > d/f; ln -s /etc/passwd d/link; ln -s d e; mkfifo d/pipe; ln -s / root; dd if=/dev/zero of=d/big bs=1k count=2',
     );
-    const read = async (path: string, maxBytes = 1000): Promise<string | undefined> => {
-      const bytes = await job.sandbox.readFile(path, maxBytes);
-      return bytes && Buffer.from(bytes).toString();
-    };
+    const read = (path: string) => job.read(path, 1000);
     expect(await read('d/f')).toBe('text\n');
     for (const path of [
       'd/link',
@@ -307,8 +334,17 @@ describe.each([{ name: 'docker', start: dockerUnderTest }])('a step in $name', (
       '/etc/passwd',
     ])
       expect(await read(path), path).toBeUndefined();
-    await symlink('/etc/hostname', join(job.workspace, 'outside'));
     expect(await read('outside')).toBeUndefined();
+  });
+
+  test('has a file by which it skips others removed', async () => {
+    await using job = await startJob(runtime, under, directory.path);
+    expect(await job.sandbox.removeFile('skip.json')).toBe(false);
+    await job.run('echo {} >skip.json; ln -s /etc/passwd link; mkdir directory');
+    for (const name of ['skip.json', 'link', 'directory'])
+      expect(await job.sandbox.removeFile(name)).toBe(true);
+    expect((await job.run('ls')).stdout).toBe('directory\nstep.sh\n');
+    await expect(job.sandbox.removeFile('../x')).rejects.toThrow('is not a file name');
   });
 
   test('says why it could not be started', async () => {

@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
-import { cp, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { cp, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -15,12 +16,47 @@ export const demoImages = { busybox: 'kiln-demo/busybox:1', git: 'kiln-demo/git:
  * Makes the images that are missing, out of the packages busybox-static and git of this machine.
  */
 export async function ensureImages(socketPath: string, log: (line: string) => void): Promise<void> {
-  await ensureImage(socketPath, demoImages.busybox, log, addBusybox);
-  await ensureImage(socketPath, demoImages.git, log, async (root) => {
+  for (const kind of ['busybox', 'git'] as const)
+    await ensureImage(socketPath, demoImages[kind], log, contents[kind]);
+}
+
+const contents = {
+  busybox: addBusybox,
+  async git(root: string): Promise<void> {
     await addBusybox(root);
     await addGit(root);
-  });
+  },
+};
+
+/** Writes one of the images as an archive of the form of `docker save`, without any daemon. */
+export async function writeImageArchive(kind: keyof typeof demoImages, file: string): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), 'kiln-image-'));
+  try {
+    const root = join(directory, 'root');
+    await mkdir(root, { mode: 0o755 });
+    await contents[kind](root);
+    await run('tar', [...tarOptions, '--file', join(directory, 'layer.tar'), '--directory', root, '.']);
+    const layer = createHash('sha256').update(await readFile(join(directory, 'layer.tar')));
+    await writeFile(
+      join(directory, 'config.json'),
+      JSON.stringify({
+        architecture: 'amd64',
+        os: 'linux',
+        config: { Env: [searchPath] },
+        rootfs: { type: 'layers', diff_ids: [`sha256:${layer.digest('hex')}`] },
+      }),
+    );
+    const manifest = [{ Config: 'config.json', RepoTags: [demoImages[kind]], Layers: ['layer.tar'] }];
+    await writeFile(join(directory, 'manifest.json'), JSON.stringify(manifest));
+    const members = ['manifest.json', 'config.json', 'layer.tar'];
+    await run('tar', [...tarOptions, '--file', file, '--directory', directory, ...members]);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
 }
+
+const searchPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const tarOptions = ['--create', '--numeric-owner', '--owner=0', '--group=0', '--sort=name', '--mtime=@0'];
 
 async function ensureImage(
   socketPath: string,
@@ -49,15 +85,11 @@ async function importImage(socketPath: string, name: string, root: string): Prom
     fromSrc: '-',
     repo: repository,
     tag,
-    changes: 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    changes: `ENV ${searchPath}`,
   });
-  const tar = spawn(
-    'tar',
-    ['--create', '--numeric-owner', '--owner=0', '--group=0', '--directory', root, '.'],
-    {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  );
+  const tar = spawn('tar', [...tarOptions, '--directory', root, '.'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const answer = await askEngine(socketPath, {
     method: 'POST',
     path: `/images/create?${query}`,

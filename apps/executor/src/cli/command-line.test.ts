@@ -55,7 +55,7 @@ test('without settings, run and no command at all tell every mistake', async () 
   for (const args of [[], ['run']]) {
     const { code, err } = await run(args);
     expect(code).toBe(1);
-    expect(err).toContain('there are 4 mistakes in the settings:\n  - EXECUTOR_FRONTEND_URL: no value');
+    expect(err).toContain('there are 3 mistakes in the settings:\n  - EXECUTOR_FRONTEND_URL: no value');
   }
 });
 

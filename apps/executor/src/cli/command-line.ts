@@ -1,9 +1,13 @@
+import { parseArgs } from 'node:util';
 import { compatVersion, kilnVersion } from '@kiln/protocol';
 import { SettingsError } from '../env/index.ts';
+import { runAttach } from './attach.ts';
 import { runConfig } from './config.ts';
 import { runImage } from './image.ts';
+import { runInstall } from './install.ts';
 import { runExecutor } from './run.ts';
 import type { CommandSurroundings } from './surroundings.ts';
+import { runTestVm, type TestVmOptions } from './test-vm.ts';
 import { runValidate } from './validate.ts';
 
 const usage = `Kiln executor ${kilnVersion}: takes jobs from an instance and runs them in sandboxes.
@@ -15,6 +19,13 @@ Commands:
     --verify          check this machine first, as validate does
   validate            check the settings, this machine and the instance, and say how to mend what is wrong
     --json            as JSON
+  install WHAT        build what microVMs run: kernel, image or all; "executor install --help" explains each
+  test-vm             boot a VM like those of jobs and leave it running, to look into
+    --directory DIR   with a copy of a directory as its workspace
+    --network none    without a network
+    --name-only       print nothing but its name
+    --remove NAME     remove one that was left
+  attach NAME         a shell in a VM that test-vm has left; with a command behind it, that
   image COMMAND       list, get, load, remove the images that steps run in; "executor image --help" has more
   config print        show every setting in force and where it comes from
     --json            as JSON
@@ -77,16 +88,47 @@ async function dispatch(surroundings: CommandSurroundings): Promise<number> {
     case '-h':
       out(usage);
       return 0;
-    case 'install':
     case 'test-vm':
-      throw new Error(
-        'belongs to the microVM runtime, which this version does not have; with EXECUTOR_USE_FIRECRACKER=false nothing needs to be installed but git and Docker',
-      );
+      return runTestVm(surroundings, testVmOptions(rest));
+    case 'attach': {
+      const [name, ...program] = rest;
+      if (name === undefined || name.startsWith('-'))
+        throw new Error('write "executor attach NAME [COMMAND...]"');
+      return runAttach(surroundings, name, program);
+    }
+    case 'install':
+      return runInstall(surroundings, rest);
     default:
       // On standard output, as the reference does it.
       out(`executor: there is no command ${JSON.stringify(command)}; "executor help" lists them\n`);
       return 1;
   }
+}
+
+function testVmOptions(rest: readonly string[]): TestVmOptions {
+  const { values } = parseArgs({
+    args: [...rest],
+    options: {
+      directory: { type: 'string' },
+      network: { type: 'string', default: 'public' },
+      'name-only': { type: 'boolean', default: false },
+      remove: { type: 'string' },
+      repo: { type: 'string' },
+      revision: { type: 'string' },
+    },
+  });
+  if (values.repo !== undefined || values.revision !== undefined)
+    throw new Error(
+      'the instance gives a repository only to a job that clones it, so --repo and --revision cannot be served; clone it yourself and use --directory',
+    );
+  if (values.network !== 'public' && values.network !== 'none')
+    throw new Error(`--network takes public or none, not ${JSON.stringify(values.network)}`);
+  return {
+    directory: values.directory,
+    network: values.network,
+    nameOnly: values['name-only'],
+    remove: values.remove,
+  };
 }
 
 function checkOptions(given: readonly string[], known: readonly string[]): void {

@@ -179,8 +179,12 @@ const mistakes: [env: Record<string, string>, message: string][] = [
     'EXECUTOR_ALLOWED_CIDRS: "10.0.0.0/33" is not a range such as "10.1.0.0/16" or "fd00:1::/64"',
   ],
   [
-    { EXECUTOR_USE_FIRECRACKER: 'true' },
-    'EXECUTOR_USE_FIRECRACKER: is true (the default on Linux), but this version has no microVM runtime; set EXECUTOR_USE_FIRECRACKER=false to run jobs in Docker containers',
+    { EXECUTOR_USE_FIRECRACKER: 'true', EXECUTOR_VMM: 'firecracker' },
+    'EXECUTOR_VMM: Firecracker is not built into this version yet; use "auto" or "qemu", which isolates jobs just as strongly',
+  ],
+  [
+    { EXECUTOR_USE_FIRECRACKER: 'true', EXECUTOR_FIRECRACKER_IMAGE: '/no/such/root.squashfs' },
+    'EXECUTOR_FIRECRACKER_IMAGE: there is no file "/no/such/root.squashfs"',
   ],
 ];
 

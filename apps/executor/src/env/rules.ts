@@ -11,10 +11,7 @@ export function checkRules(
   const warnings: string[] = [];
   const queues = chooseQueues(parsed, texts, mistakes);
   checkAddress(parsed, mistakes);
-  if (parsed.useFirecracker === true)
-    mistakes.push(
-      'EXECUTOR_USE_FIRECRACKER: is true (the default on Linux), but this version has no microVM runtime; set EXECUTOR_USE_FIRECRACKER=false to run jobs in Docker containers',
-    );
+  if (parsed.useFirecracker === true) checkMicrovm(parsed, host, mistakes, warnings);
   const script = parsed.vmStartupScriptPath;
   if (script !== undefined && !host.isFile(script))
     mistakes.push(`EXECUTOR_VM_STARTUP_SCRIPT_PATH: there is no file ${JSON.stringify(script)}`);
@@ -27,6 +24,27 @@ export function checkRules(
       'EXECUTOR_DOCKER_HOST_MOUNT_PATH is set but TMPDIR is not: the workspace is in /tmp, so that path must be the same directory as the /tmp of this executor',
     );
   return { mistakes, warnings, queues };
+}
+
+/** Own files are taken, by their paths; an image reference is what set-ups for another guest have. */
+function checkMicrovm(
+  parsed: Partial<ParsedVariables>,
+  host: Host,
+  mistakes: string[],
+  warnings: string[],
+): void {
+  if (parsed.vmm === 'firecracker')
+    mistakes.push(
+      'EXECUTOR_VMM: Firecracker is not built into this version yet; use "auto" or "qemu", which isolates jobs just as strongly',
+    );
+  for (const [name, value] of [
+    ['EXECUTOR_FIRECRACKER_IMAGE', parsed.firecrackerImage],
+    ['EXECUTOR_FIRECRACKER_KERNEL_IMAGE', parsed.firecrackerKernelImage],
+  ] as const) {
+    if (value === undefined) continue;
+    if (!value.startsWith('/')) warnings.push(`${name} has no effect: Kiln builds its own guest; unset this`);
+    else if (!host.isFile(value)) mistakes.push(`${name}: there is no file ${JSON.stringify(value)}`);
+  }
 }
 
 function chooseQueues(

@@ -73,7 +73,7 @@ export const variables = {
     name: 'EXECUTOR_KEEP_WORKSPACES',
     section: 'Queues and jobs',
     default: 'false',
-    doc: 'Keeps the workspace of every job, to look into. They fill the disk: remove them by hand.',
+    doc: 'Keeps the workspace of every job, to look into; of a microVM, the disk as the steps left it. They fill the disk: remove them by hand.',
   }),
   allowHostSrc: defaulted(kinds.bool, {
     name: 'EXECUTOR_ALLOW_HOST_SRC',
@@ -114,23 +114,23 @@ export const variables = {
       from: ({ platform, onKubernetes }) => String(platform === 'linux' && !onKubernetes),
       doc: '`true` on Linux outside Kubernetes',
     },
-    doc: 'Jobs run in microVMs. `false`: in Docker containers. This version has no microVM runtime, so it must be `false`.',
+    doc: 'Jobs run in microVMs, each in one of its own; needs root and `executor install all`. `false`: in Docker containers.',
   }),
   vmm: defaulted(kinds.oneOf(['auto', 'firecracker', 'qemu']), {
     name: 'EXECUTOR_VMM',
     section: 'MicroVM',
     default: 'auto',
-    doc: "Kiln's own. What runs microVMs.",
+    doc: "Kiln's own. What runs microVMs. `auto` and `qemu`: QEMU, with KVM where a test boot proves that it works, else under software emulation. `firecracker` is not built in yet.",
   }),
   firecrackerImage: optional(kinds.image, {
     name: 'EXECUTOR_FIRECRACKER_IMAGE',
     section: 'MicroVM',
-    doc: 'Root file system of the microVM.',
+    doc: 'Path of a root file system (squashfs) of your own for the microVM. Otherwise the one that `executor install` has built; an image reference has no effect.',
   }),
   firecrackerKernelImage: optional(kinds.image, {
     name: 'EXECUTOR_FIRECRACKER_KERNEL_IMAGE',
     section: 'MicroVM',
-    doc: 'Kernel of the microVM.',
+    doc: 'Path of a kernel of your own for the microVM, of the same version as the modules of the guest. Otherwise the one that `executor install` has built; an image reference has no effect.',
   }),
   firecrackerSandboxImage: optional(kinds.image, {
     name: 'EXECUTOR_FIRECRACKER_SANDBOX_IMAGE',
@@ -169,7 +169,7 @@ export const variables = {
     name: 'EXECUTOR_VM_PREFIX',
     section: 'MicroVM',
     default: 'executor',
-    doc: 'Accepted and unused: Kiln tells executors of one machine apart by their own names.',
+    doc: 'What names of VMs begin with. Whose a VM is, is never told by its name.',
   }),
   dockerHostMountPath: optional(kinds.absolutePath, {
     name: 'EXECUTOR_DOCKER_HOST_MOUNT_PATH',

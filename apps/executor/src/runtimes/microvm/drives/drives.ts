@@ -1,4 +1,4 @@
-import { chmod, constants, copyFile, link, open } from 'node:fs/promises';
+import { chmod, constants, copyFile, link, open, stat } from 'node:fs/promises';
 import { formatByteSize } from '@kiln/protocol';
 import { SandboxError } from '../../runtime.ts';
 import { HostCommandError, hostCommand } from '../host-command.ts';
@@ -37,17 +37,24 @@ export async function makeWorkspaceDrive(
   }
 }
 
-/** Gives a VM a file that many share, under a name in its own directory: without a copy where the file system allows it. */
+const readableByAll = 0o444;
+
+/**
+ * Gives a VM a file that many share, under a name in its own directory: without a copy where the file system allows it and the VM's
+ * user may read the file.
+ */
 export async function shareFile(source: string, path: string): Promise<void> {
-  // The VM's user only reads it.
-  await chmod(source, 0o444);
-  try {
-    await link(source, path);
-  } catch (error) {
-    const code: unknown = Reflect.get(Object(error), 'code');
-    if (code !== 'EXDEV' && code !== 'EMLINK') throw error;
-    await copyFile(source, path, constants.COPYFILE_FICLONE);
+  if (((await stat(source)).mode & readableByAll) === readableByAll) {
+    try {
+      await link(source, path);
+      return;
+    } catch (error) {
+      const code: unknown = Reflect.get(Object(error), 'code');
+      if (code !== 'EXDEV' && code !== 'EMLINK') throw error;
+    }
   }
+  await copyFile(source, path, constants.COPYFILE_FICLONE);
+  await chmod(path, readableByAll);
 }
 
 async function makeFileSystem(

@@ -25,6 +25,8 @@ test('reads what the guest tells', () => {
 test('takes no nonsense', () => {
   expect(parseGuestUsage('')).toEqual({ outOfMemory: false });
   expect(
-    parseGuestUsage(`cpu usage_usec ${'9'.repeat(30)}\npeak -5\nwork ${'9'.repeat(400)} 1 1\nscratch 1 1 1`),
+    parseGuestUsage(
+      `cpu usage_usec ${'9'.repeat(30)}\npeak -5\nwork ${'9'.repeat(400)} 1 1\nscratch 1 ${'9'.repeat(20)} 1`,
+    ),
   ).toEqual({ outOfMemory: false });
 });

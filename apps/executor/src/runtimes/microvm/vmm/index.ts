@@ -1,10 +1,9 @@
-export { createQemu, qemuVersion } from './qemu/index.ts';
-export {
-  type Accelerator,
-  type Drive,
-  type GatedProcess,
-  type Vm,
-  VmError,
-  type Vmm,
-  type VmSpec,
+export { controlSocket, createQemu, qemuVersion } from './qemu/index.ts';
+export type {
+  Accelerator,
+  Drive,
+  GatedProcess,
+  Vm,
+  Vmm,
+  VmSpec,
 } from './vmm.ts';

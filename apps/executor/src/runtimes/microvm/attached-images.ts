@@ -1,0 +1,121 @@
+import { join } from 'node:path';
+import type { DockerAuthConfig } from '@kiln/protocol';
+import type { GuestChannel } from './channel/index.ts';
+import { shareFile } from './drives/index.ts';
+import { guestScript } from './guest-run.ts';
+import type { HeldImage, ImageStore } from './images/index.ts';
+import { guestPaths, type ImageFacts } from './steps/bundle.ts';
+import { imageUser } from './steps/image-user.ts';
+import type { Drive, Vm } from './vmm/index.ts';
+
+/** An image that the steps of one VM can be run in. */
+export type MountedImage = ImageFacts & { directory: string };
+
+interface Attached {
+  drive: Drive;
+  config: HeldImage['config'];
+  mounted?: Promise<MountedImage>;
+}
+
+export interface AttachedImages {
+  /** Of the images got so far; those from before the boot are given to the VM with its other drives. */
+  drives(): Drive[];
+  /**
+   * Gets an image into the VM's directory, with the job's own credentials.
+   * @throws SandboxError for people
+   */
+  fetch(reference: string, signal: AbortSignal): Promise<void>;
+  /** Fetches it unless that is done, plugs it in, and mounts it. @throws SandboxError */
+  mount(reference: string, vm: Vm, channel: GuestChannel, signal: AbortSignal): Promise<MountedImage>;
+}
+
+const mostFileBytes = 1024 * 1024;
+
+/** The images of one VM, each one drive, however many steps and references use it. */
+export function attachedImages(
+  directory: string,
+  store: ImageStore,
+  auth: DockerAuthConfig,
+  notice: (line: string) => void,
+): AttachedImages {
+  const byReference = new Map<string, Attached>();
+  const byImage = new Map<string, Attached>();
+  const plugged = new Set<Drive>();
+
+  async function fetch(reference: string, signal: AbortSignal): Promise<Attached> {
+    const known = byReference.get(reference);
+    if (known) return known;
+    // Our link keeps the image from being removed; the hold is only needed until it is there.
+    await using image = await store.resolve(reference, auth, notice, signal);
+    const same = byImage.get(image.imageId);
+    if (same) {
+      byReference.set(reference, same);
+      return same;
+    }
+    const serial = `image${byImage.size}`;
+    const attached: Attached = {
+      drive: { serial, file: `${serial}.squashfs`, readOnly: true },
+      config: image.config,
+    };
+    byImage.set(image.imageId, attached);
+    await shareFile(image.drivePath, join(directory, attached.drive.file));
+    byReference.set(reference, attached);
+    return attached;
+  }
+
+  async function mount(
+    reference: string,
+    attached: Attached,
+    vm: Vm,
+    channel: GuestChannel,
+  ): Promise<MountedImage> {
+    const path = `${guestPaths.images}/${attached.drive.serial}`;
+    if (!plugged.has(attached.drive)) {
+      await vm.attachDrive(attached.drive);
+      plugged.add(attached.drive);
+    }
+    await guestScript(channel, mountScript, [attached.drive.serial, path]);
+    const text = async (name: string): Promise<string> => {
+      const bytes = await channel.readFile(`${path}/etc/${name}`, mostFileBytes).catch(() => undefined);
+      return Buffer.from(bytes ?? []).toString('utf8');
+    };
+    const { user, env } = attached.config;
+    const files =
+      user === '' ? { passwd: '', group: '' } : { passwd: await text('passwd'), group: await text('group') };
+    return { directory: path, env, user: imageUser(reference, user, files) };
+  }
+
+  return {
+    drives() {
+      const drives = [...byImage.values()].map(({ drive }) => drive);
+      for (const drive of drives) plugged.add(drive);
+      return drives;
+    },
+    async fetch(reference, signal) {
+      await fetch(reference, signal);
+    },
+    async mount(reference, vm, channel, signal) {
+      const attached = await fetch(reference, signal);
+      attached.mounted ??= mount(reference, attached, vm, channel);
+      try {
+        return await attached.mounted;
+      } catch (error) {
+        delete attached.mounted;
+        throw error;
+      }
+    },
+  };
+}
+
+/** `$1` serial, `$2` mount point. A drive that was just plugged in takes the guest a moment to find. */
+const mountScript = `
+mkdir -p "$2"
+tries=0
+until found=$(grep -lx "$1" /sys/block/vd*/serial 2>/dev/null); do
+  tries=$((tries + 1))
+  [ $tries -lt 600 ] || { echo "no drive $1" >&2; exit 1; }
+  sleep 0.05
+done
+device=\${found%/serial}
+mountpoint -q "$2" || mount -t squashfs -o ro,nodev,nosuid "/dev/\${device##*/}" "$2"
+`;

@@ -1,0 +1,1 @@
+export { createMicrovmRuntime, type MicrovmRuntime, type MicrovmRuntimeOptions } from './microvm-runtime.ts';

@@ -1,0 +1,283 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseCIDR } from '../network/index.ts';
+import { processStart } from '../records/index.ts';
+import { type Finding, type Runtime, SandboxError, type SandboxJob } from '../runtime.ts';
+import { defaultMaxProcesses } from '../step/index.ts';
+import { probeAccelerator, type Verdict } from './accelerator.ts';
+import { type AttachedSession, attachToVm } from './attach.ts';
+import { type Guest, installedGuest } from './guest/index.ts';
+import { guestRun } from './guest-run.ts';
+import { openImageStore } from './images/index.ts';
+import { type VmNames, vmNames } from './names.ts';
+import { type VmRecord, vmRecords } from './records.ts';
+import { removeVm } from './removal.ts';
+import { createVmSandbox, type VmSandbox } from './sandbox.ts';
+import { machineFindings, noGuest } from './validate.ts';
+import { controlSocket, createQemu, qemuVersion } from './vmm/index.ts';
+
+export interface MicrovmRuntimeOptions {
+  /** `<host>-<uuid>` */
+  executorName: string;
+  /** Of the executor. Guest, images, drives and records are kept below it, on one file system. */
+  dataDirectory: string;
+  /** `EXECUTOR_VM_PREFIX`: what VMs' names begin with. */
+  vmPrefix: string;
+  /** `EXECUTOR_VM_STARTUP_SCRIPT_PATH` */
+  startupScriptPath?: string | undefined;
+  /** `EXECUTOR_KEEP_WORKSPACES` */
+  keepWorkspaces?: boolean;
+  /** `EXECUTOR_DOCKER_ADD_HOST_GATEWAY` */
+  addHostGateway?: boolean;
+  /** `EXECUTOR_DOCKER_ALLOW_LOCAL_IMAGES` */
+  allowLocalImages?: boolean;
+  /** `EXECUTOR_DOCKER_REGISTRY_MIRROR_URL` */
+  registryMirrorURLs?: readonly string[];
+  /** Bytes that images may take. */
+  maxImageBytes: number;
+  /** `EXECUTOR_FIRECRACKER_IMAGE`, `EXECUTOR_FIRECRACKER_KERNEL_IMAGE`: instead of what is installed. */
+  ownRootPath?: string | undefined;
+  ownKernelPath?: string | undefined;
+  /** `EXECUTOR_FIRECRACKER_BANDWIDTH_INGRESS` and `_EGRESS`, bytes per second; 0: no limit. */
+  bandwidth?: { ingress: number; egress: number };
+  allowedCIDRs?: readonly string[];
+  /** `EXECUTOR_FRONTEND_URL`: steps may reach it wherever it is. */
+  instanceURL: URL;
+  minFreeDiskBytes: number;
+  maxProcesses?: number;
+  /** Where this machine's end of VMs' networks is; undefined: in this process's own namespace. */
+  networkNamespace?: string | undefined;
+  /** For what went wrong outside any job. */
+  warn(message: string, error: unknown): void;
+}
+
+export interface MicrovmRuntime extends Runtime, AsyncDisposable {
+  /**
+   * Boots a VM that outlives this process, for looking into it.
+   * @returns its name
+   */
+  keep(job: SandboxJob, signal: AbortSignal): Promise<string>;
+  /** Names of the VMs of this data directory that were left on purpose. */
+  kept(): Promise<string[]>;
+  /**
+   * Runs a command in a VM that was left on purpose, outside any container, until it ends.
+   * @returns its exit code; undefined when there is no VM of that name
+   */
+  attach(name: string, session: AttachedSession): Promise<number | undefined>;
+  /** Removes a VM that was left on purpose. @returns whether there was one of that name */
+  removeKept(name: string): Promise<boolean>;
+  /** Runs a command of ours in each VM of this process, outside any container; what each printed. */
+  inEach(argv: readonly string[]): Promise<string[]>;
+}
+
+/** Runs jobs in virtual machines. Nothing is started before the first call. */
+export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRuntime {
+  const directory = join(options.dataDirectory, 'microvm');
+  const vmsDirectory = join(directory, 'vms');
+  const records = vmRecords(options.dataDirectory);
+  const store = openImageStore({
+    directory: join(options.dataDirectory, 'images'),
+    allowLocalImages: options.allowLocalImages ?? false,
+    registryMirrorURLs: options.registryMirrorURLs ?? [],
+    maxBytes: options.maxImageBytes,
+  });
+  const allowedCIDRs = (options.allowedCIDRs ?? []).map(parseCIDR);
+  const vmm = createQemu();
+  /** VMs that exist or are being made, with their sandbox once there is one. */
+  const live = new Map<string, VmSandbox | undefined>();
+  let verdict: Verdict | undefined;
+
+  function newNames(job: number, attempt: number): VmNames {
+    return vmNames({ executor: options.executorName, job, attempt }, options.vmPrefix, vmsDirectory);
+  }
+
+  /** Written before anything of a VM is made, and again with each thing that is only known then. */
+  async function write(names: VmNames, more: Pick<VmRecord, 'process' | 'kept'> = {}): Promise<void> {
+    const { networkNamespace } = options;
+    await records.write({
+      ...names,
+      ...(networkNamespace === undefined ? {} : { networkNamespace }),
+      ...more,
+    });
+  }
+
+  async function writeProcess(names: VmNames, pid: number, kept: boolean): Promise<void> {
+    const startedAt = await processStart(pid);
+    if (startedAt === undefined) throw new SandboxError('the VMM ended at once', { infrastructure: true });
+    await write(names, { process: { pid, startedAt }, ...(kept ? { kept } : {}) });
+  }
+
+  async function remove(names: VmNames): Promise<void> {
+    live.delete(names.sandbox);
+    try {
+      const record = (await records.all()).find(({ sandbox }) => sandbox === names.sandbox);
+      if (record === undefined) return;
+      await removeVm(record, vmsDirectory);
+      await records.remove(names.sandbox);
+    } catch (error) {
+      // It keeps its record: the next sweep takes it.
+      options.warn(`the VM of job ${names.job} could not be removed yet`, error);
+    }
+  }
+
+  async function currentGuest(): Promise<Guest | undefined> {
+    const guest = await installedGuest(options.dataDirectory);
+    return (
+      guest && {
+        ...guest,
+        ...(options.ownRootPath === undefined ? {} : { rootPath: options.ownRootPath }),
+        ...(options.ownKernelPath === undefined ? {} : { kernelPath: options.ownKernelPath }),
+      }
+    );
+  }
+
+  async function guestOrThrow(): Promise<Guest> {
+    const guest = await currentGuest();
+    if (guest) return guest;
+    throw new SandboxError(`${noGuest.message}. ${noGuest.fix}`, { infrastructure: true });
+  }
+
+  async function acceleration(guest: Guest, signal: AbortSignal): Promise<Verdict> {
+    if (verdict) return verdict;
+    const names = newNames(0, 0);
+    await mkdir(vmsDirectory, { recursive: true, mode: 0o700 });
+    verdict = await probeAccelerator(
+      {
+        vmm,
+        vmmVersion: (await qemuVersion()) ?? '',
+        guest,
+        cacheFile: join(directory, 'accelerator.json'),
+        names,
+        async record(pid) {
+          live.set(names.sandbox, undefined);
+          await writeProcess(names, pid, false);
+        },
+        remove: () => remove(names),
+      },
+      signal,
+    );
+    return verdict;
+  }
+
+  async function open(job: SandboxJob, survive: boolean, signal: AbortSignal): Promise<VmSandbox> {
+    const names = newNames(job.id, job.attempt);
+    live.set(names.sandbox, undefined);
+    try {
+      const guest = await guestOrThrow();
+      const { accelerator } = await acceleration(guest, signal);
+      await mkdir(vmsDirectory, { recursive: true, mode: 0o700 });
+      await write(names);
+      const sandbox = await createVmSandbox(
+        {
+          vmm,
+          accelerator,
+          guest,
+          store,
+          names,
+          network: {
+            instanceURL: options.instanceURL,
+            allowedCIDRs,
+            networkNamespace: options.networkNamespace,
+            bandwidth: options.bandwidth ?? { ingress: 0, egress: 0 },
+          },
+          addHostGateway: options.addHostGateway ?? false,
+          startupScriptPath: options.startupScriptPath,
+          keepIn: options.keepWorkspaces ? join(directory, 'kept-workspaces') : undefined,
+          minFreeDiskBytes: options.minFreeDiskBytes,
+          maxProcesses: options.maxProcesses ?? defaultMaxProcesses,
+          survive,
+          record: (pid) => writeProcess(names, pid, survive),
+          remove: () => remove(names),
+        },
+        job,
+        signal,
+      );
+      live.set(names.sandbox, sandbox);
+      return sandbox;
+    } catch (error) {
+      live.delete(names.sandbox);
+      signal.throwIfAborted();
+      if (error instanceof SandboxError) throw error;
+      throw new SandboxError(error instanceof Error ? error.message : String(error), {
+        infrastructure: true,
+        cause: error,
+      });
+    }
+  }
+
+  async function keptRecord(name: string): Promise<VmRecord | undefined> {
+    return (await records.all()).find((record) => record.kept === true && record.name === name);
+  }
+
+  return {
+    name: 'microvm',
+    get isolation() {
+      return {
+        runtime: 'microvm',
+        vmm: vmm.name,
+        ...(verdict === undefined ? {} : { accelerator: verdict.accelerator }),
+      };
+    },
+    async validate(signal) {
+      const guest = await currentGuest();
+      const findings = await machineFindings(guest, options.networkNamespace);
+      if (guest === undefined || findings.some(({ severity }) => severity === 'error')) return findings;
+      return [...findings, ...accelerationFindings(await acceleration(guest, signal))];
+    },
+    create: (job, signal) => open(job, false, signal),
+    async sweep(signal) {
+      for (const record of await records.abandoned(new Set(live.keys()))) {
+        if (record.kept) continue;
+        signal.throwIfAborted();
+        try {
+          await removeVm(record, vmsDirectory);
+          await records.remove(record.sandbox);
+        } catch (error) {
+          options.warn(
+            `what job ${record.job} of ${record.executor} left behind could not be removed yet`,
+            error,
+          );
+        }
+      }
+    },
+    async keep(job, signal) {
+      const sandbox = await open(job, true, signal);
+      await sandbox.release();
+      const [sandboxId] = [...live].find(([, one]) => one === sandbox) ?? [];
+      const record = (await records.all()).find((one) => one.sandbox === sandboxId);
+      return record?.name ?? '';
+    },
+    async kept() {
+      return (await records.all()).filter(({ kept }) => kept === true).map(({ name }) => name);
+    },
+    async attach(name, session) {
+      const record = await keptRecord(name);
+      return record && attachToVm(join(record.directory, controlSocket), session);
+    },
+    async removeKept(name) {
+      const record = await keptRecord(name);
+      if (!record) return false;
+      await removeVm(record, vmsDirectory);
+      await records.remove(record.sandbox);
+      return true;
+    },
+    async inEach(argv) {
+      const channels = [...live.values()].flatMap((sandbox) => (sandbox ? [sandbox.channel] : []));
+      return Promise.all(channels.map((channel) => guestRun(channel, argv)));
+    },
+    async [Symbol.asyncDispose]() {
+      // Sandboxes belong to their jobs; a store has nothing open.
+    },
+  };
+}
+
+function accelerationFindings({ accelerator, because }: Verdict): Finding[] {
+  if (accelerator === 'kvm') return [];
+  return [
+    {
+      severity: 'warning',
+      message: `VMs run under software emulation, several times slower than the machine: ${because}`,
+      fix: 'Use a machine with hardware virtualisation (bare metal, or nested virtualisation turned on), and load the kvm module.',
+    },
+  ];
+}

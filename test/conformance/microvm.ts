@@ -1,0 +1,159 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { access, mkdir, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { openImageStore } from '../../apps/executor/src/runtimes/microvm/images/index.ts';
+import { createMicrovmRuntime, type MicrovmRuntime } from '../../apps/executor/src/runtimes/microvm/index.ts';
+import { writeImageArchive } from '../../tools/docker/index.ts';
+import { sharedGuest } from '../kit/guest.ts';
+import { testImages } from '../kit/images.ts';
+import { startNetworkWorld } from '../kit/network-world.ts';
+import type { RuntimeUnderTest } from './runtime-under-test.ts';
+
+const run = promisify(execFile);
+
+/** The microVM runtime in a network namespace that leads to a made-up internet. */
+export async function microvmUnderTest(): Promise<RuntimeUnderTest> {
+  const guestDirectory = await sharedGuest();
+  const shared = await mkdtemp(join(tmpdir(), 'kiln-vm-images-'));
+  await loadImages(shared);
+  const holder = spawn('unshare', ['--net', '--', 'sh', '-c', 'ip link set lo up; echo up; exec cat'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  await once(holder.stdout, 'data');
+  const namespace = `/proc/${holder.pid}/ns/net`;
+  const world = await startNetworkWorld(namespace);
+  const runtimes: MicrovmRuntime[] = [];
+  const dataDirectories = new Set<string>();
+  const sandboxes = new Map<string, string>();
+
+  /** Remembers what there is: names of VMs are known from their records only while they live. */
+  async function remember(): Promise<void> {
+    for (const directory of dataDirectories)
+      for (const file of await list(join(directory, 'microvm/records'))) {
+        const text = await readFile(join(directory, 'microvm/records', file), 'utf8').catch(() => '{}');
+        const { sandbox, name } = JSON.parse(text) as { sandbox?: string; name?: string };
+        if (sandbox !== undefined && name !== undefined) sandboxes.set(sandbox, name);
+      }
+  }
+
+  return {
+    image: testImages.busybox,
+    address: namespace,
+    open(options) {
+      const runtime = createMicrovmRuntime({
+        executorName: 'conformance-00000000',
+        vmPrefix: 'kiln',
+        maxImageBytes: 1024 ** 3,
+        allowLocalImages: true,
+        instanceURL: new URL('http://127.0.0.1:1'),
+        minFreeDiskBytes: 0,
+        networkNamespace: namespace,
+        warn: (message, error) => options.warnings.push(`${message}: ${error}`),
+        ...options,
+      });
+      dataDirectories.add(options.dataDirectory);
+      runtimes.push(runtime);
+      const prepared = prepareDataDirectory(options.dataDirectory, guestDirectory, shared);
+      return {
+        ...runtime,
+        get isolation() {
+          return runtime.isolation;
+        },
+        async create(job, signal) {
+          await prepared;
+          const sandbox = await runtime.create(job, signal);
+          await remember();
+          return sandbox;
+        },
+      };
+    },
+    async leftovers() {
+      await remember();
+      const found: string[] = [];
+      for (const directory of dataDirectories)
+        for (const kind of ['records', 'vms', 'kept-workspaces'])
+          for (const entry of await list(join(directory, 'microvm', kind)))
+            found.push(`${sandboxes.get(entry.slice(0, 12)) ?? entry} ${kind}`);
+      const { stdout: tables } = await run('nsenter', [`--net=${namespace}`, 'nft', 'list', 'tables']);
+      const { stdout: links } = await run('nsenter', [`--net=${namespace}`, 'ip', '-o', 'link']);
+      for (const [sandbox, name] of sandboxes) {
+        if (tables.includes(sandbox)) found.push(`${name} nftables table`);
+        if (links.includes(sandbox)) found.push(`${name} link`);
+        for (const controller of ['cpu', 'memory', 'pids', '.'])
+          if (await exists(`/sys/fs/cgroup/${controller}/kiln-vm-${sandbox}`))
+            found.push(`${name} ${controller} group`);
+        if ((await hostProcesses(sandbox)).length > 0) found.push(`${name} process`);
+      }
+      return found;
+    },
+    async processesWith(marker) {
+      const looks = runtimes.map((runtime) =>
+        runtime.inEach(['/bin/sh', '-c', listProcesses]).catch(() => []),
+      );
+      const commands = (await Promise.all(looks)).flat(2).flatMap((text) => text.split('\n'));
+      return commands.filter((command) => command.includes(marker));
+    },
+    processesOf: (job, attempt) => hostProcesses(`kiln-${job}-${attempt}-`),
+    async [Symbol.asyncDispose]() {
+      await world[Symbol.asyncDispose]();
+      const exited = once(holder, 'exit');
+      holder.kill('SIGKILL');
+      await exited;
+      await rm(shared, { recursive: true, force: true });
+    },
+  };
+}
+
+/** One process a line; the zero bytes between arguments stay. */
+const listProcesses = 'for f in /proc/[0-9]*/cmdline; do cat "$f" 2>/dev/null && echo; done; true';
+
+async function loadImages(directory: string): Promise<void> {
+  const archive = join(directory, 'busybox.tar');
+  await writeImageArchive('busybox', archive);
+  const store = openImageStore({
+    directory: join(directory, 'images'),
+    allowLocalImages: true,
+    registryMirrorURLs: [],
+    maxBytes: 1024 ** 3,
+  });
+  await store.load({ path: archive }, AbortSignal.timeout(120_000));
+  await rm(archive);
+}
+
+/** Guest and images of all tests in the data directory of one. */
+async function prepareDataDirectory(path: string, guest: string, images: string): Promise<void> {
+  await mkdir(path, { recursive: true });
+  for (const [source, name] of [
+    [join(guest, 'guest'), 'guest'],
+    [join(images, 'images'), 'images'],
+  ] as const)
+    if (!(await exists(join(path, name)))) await symlink(source, join(path, name)).catch(ignoreExisting);
+}
+
+function ignoreExisting(error: unknown): void {
+  if (Reflect.get(Object(error), 'code') !== 'EEXIST') throw error;
+}
+
+async function hostProcesses(marker: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const pid of await list('/proc')) {
+    if (!/^\d+$/.test(pid)) continue;
+    const commandLine = await readFile(join('/proc', pid, 'cmdline'), 'latin1').catch(() => '');
+    if (commandLine.startsWith('qemu') && commandLine.includes(marker)) found.push(pid);
+  }
+  return found;
+}
+
+async function list(directory: string): Promise<string[]> {
+  return readdir(directory).catch(() => []);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
