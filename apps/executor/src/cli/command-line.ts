@@ -5,7 +5,6 @@ import { runAttach } from './attach.ts';
 import { runConfig } from './config.ts';
 import { runImage } from './image.ts';
 import { runInstall } from './install.ts';
-import { runInstall } from './install.ts';
 import { runExecutor } from './run.ts';
 import type { CommandSurroundings } from './surroundings.ts';
 import { runTestVm, type TestVmOptions } from './test-vm.ts';
@@ -27,7 +26,6 @@ Commands:
     --name-only       print nothing but its name
     --remove NAME     remove one that was left
   attach NAME         a shell in a VM that test-vm has left; with a command behind it, that
-  install WHAT        build what microVMs run: kernel, image or all; "executor install --help" explains each
   image COMMAND       list, get, load, remove the images that steps run in; "executor image --help" has more
   config print        show every setting in force and where it comes from
     --json            as JSON
@@ -100,8 +98,6 @@ async function dispatch(surroundings: CommandSurroundings): Promise<number> {
     }
     case 'install':
       return runInstall(surroundings, rest);
-    case 'test-vm':
-      throw new Error('belongs to the microVM runtime, which this version does not have yet');
     default:
       // On standard output, as the reference does it.
       out(`executor: there is no command ${JSON.stringify(command)}; "executor help" lists them\n`);
