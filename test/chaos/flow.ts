@@ -15,7 +15,7 @@ export interface Flow extends AsyncDisposable {
   /** Submits until the instance has answered; a second try makes no second job. Resolves to its id. */
   submit(tenant: string): Promise<number>;
   submitMany(count: number): Promise<void>;
-  /** Submits all the time, by a few submitters, until disposed. */
+  /** Submits all the time until disposed, each tenant for itself: one that is stopped does not stop the others. */
   startLoad(): AsyncDisposable;
   startExecutors(
     count: number,
@@ -106,13 +106,13 @@ export async function startFlow(site: ChaosSite, seed: number): Promise<Flow> {
       await track(Promise.all(Array.from({ length: submitters }, submitter)));
     },
     startLoad() {
-      const submitter = async (signal: AbortSignal) => {
+      const submitter = async (tenant: string, signal: AbortSignal) => {
         while (!signal.aborted) {
-          await submit(random.of(site.tenants));
+          await submit(tenant);
           await sleep(random.between(...submitPauseMilliseconds));
         }
       };
-      return start((signal) => Promise.all(Array.from({ length: submitters }, () => submitter(signal))));
+      return start((signal) => Promise.all(site.tenants.map((tenant) => submitter(tenant, signal))));
     },
     startExecutors(count, { plainEvery = 0, ...options }) {
       return start((signal) =>

@@ -206,6 +206,35 @@ describe('two instances on one database', () => {
     await stuck?.catch((error: unknown) => expect(String(error)).toMatch(/lock timeout/));
   });
 
+  it('go on at full speed for other tenants while a transaction holds a lane and a job', async () => {
+    const heldJob = await enqueue(test.database, first, { tenant: 1 });
+    await dequeue(first, 'a');
+    const freeJob = await holdJob(heldJob);
+    const freeLane = await holdLane(1);
+    const job = (tenant: number) => ({ ...plainJob, queue: 'jobs', tenant, needsLimits: false }) as const;
+    const stuck = Promise.allSettled([
+      first.mark({ jobId: heldJob, executorName: 'a' }, 'complete', '', []),
+      first.touch({ jobId: heldJob, executorName: 'a' }),
+      // More than the pool has connections, and each of them has to wait for the lane.
+      ...Array.from({ length: 60 }, () => first.enqueueWithRecord(job(1), noRecord)),
+    ]);
+    const begun = performance.now();
+    for (let i = 0; i < 100; i++) {
+      const { id } = await first.enqueueWithRecord(job(2), noRecord);
+      expect((await dequeue(first, 'a'))?.id).toBe(id);
+      const caller = { jobId: id, executorName: 'a' };
+      expect(await first.touch(caller)).toEqual({ attempt: 1 });
+      expect(await first.mark(caller, 'complete', '', [])).toMatchObject({ state: 'completed' });
+    }
+    // One of the calls waiting for a held row would have taken longer than this.
+    expect(performance.now() - begun).toBeLessThan(20_000);
+    await freeJob();
+    await freeLane();
+    for (const end of await stuck) {
+      if (end.status === 'rejected') expect(String(end.reason)).toMatch(/lock timeout/);
+    }
+  });
+
   const holdLane = (tenant: number) => hold('select from lanes where tenant = $1 for update', tenant);
   const holdJob = (id: number) => hold('select from jobs where id = $1 for update', id);
 
@@ -225,6 +254,8 @@ describe('two instances on one database', () => {
     };
   }
 });
+
+const noRecord = { insert: { name: 'none', text: 'select from call' }, json: '{}' };
 
 const plainJob = {
   producer: 'jobs',

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { FailureKind, JobState, QueueName } from '@kiln/protocol';
 import type { Logger } from 'pino';
-import { type Database, loadStatements } from '../database/index.ts';
+import { createTurns, type Database, loadStatements } from '../database/index.ts';
 import { createBroadcast } from './broadcast.ts';
 import { claim } from './claim.ts';
 import { loadClaimStatements } from './claim-statements.ts';
@@ -44,6 +44,8 @@ const statementNames = [
   'retry',
 ] as const;
 const maxMessageLength = 64 * 1024;
+/** Connections that may wait for lanes or jobs that somebody holds, for calls that come one by one. */
+const maxSingleCalls = 6;
 
 /** The queue on a migrated database. Several of them, in several processes, may share one. */
 export async function createQueue({
@@ -54,6 +56,7 @@ export async function createQueue({
 }: QueueOptions): Promise<Queue> {
   const sql = loadStatements(import.meta.url, './sql/', [...statementNames, ...sweepStatements]);
   const claimStatements = loadClaimStatements();
+  const singleCalls = createTurns(maxSingleCalls);
   const closing = new AbortController();
   const watchers = createWatchers();
   const origin = randomUUID();
@@ -151,16 +154,17 @@ export async function createQueue({
     tokenClaims,
     async cancel(jobId) {
       if (!isJobId(jobId)) return 'unknown';
-      const [row] = await database.query<{
+      interface CancelRow {
         outcome: 'canceled' | 'requested' | 'ended';
         queue: QueueName | null;
-      }>(sql.cancel, [jobId]);
+      }
+      const [row] = await singleCalls.take(() => database.query<CancelRow>(sql.cancel, [jobId]));
       if (row?.outcome === 'canceled' && row.queue) onEnded(row.queue, 'canceled', null);
       return row?.outcome ?? 'unknown';
     },
     async retry(jobId) {
       if (!isJobId(jobId)) return 'unknown';
-      const [row] = await database.query<{ queued: boolean }>(sql.retry, [jobId]);
+      const [row] = await singleCalls.take(() => database.query<{ queued: boolean }>(sql.retry, [jobId]));
       if (!row) return 'unknown';
       return row.queued ? 'queued' : 'not-ended';
     },
@@ -190,7 +194,7 @@ export async function createQueue({
       failureKind: FailureKind | null;
       repeated: boolean;
     }
-    const [row] = await database.query<GiveBackRow>(sql.give_back, [
+    const values = [
       how.jobId,
       how.executorName === undefined ? null : cleanText(how.executorName),
       how.attempt ?? null,
@@ -200,7 +204,8 @@ export async function createQueue({
       maxResets,
       how.delaySeconds ?? 0,
       how.failureKind ?? null,
-    ]);
+    ];
+    const [row] = await singleCalls.take(() => database.query<GiveBackRow>(sql.give_back, values));
     if (!row) return 'unknown';
     if (row.refused && !row.repeated) return row.refused;
     if (!row.refused && row.state !== 'queued') onEnded(row.queue, row.state, row.failureKind);

@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import { DatabaseUnavailableError } from '../database/index.ts';
-import { createGroup } from './grouping.ts';
+import { createGroup, rowHeld } from './grouping.ts';
 
 interface Call {
   target: number;
@@ -11,12 +11,14 @@ interface Call {
 const log = pino({ level: 'silent' });
 
 describe('a group', () => {
-  function startGroup(answer: (calls: Call[]) => Promise<string[]> = async (calls) => calls.map(textOf)) {
+  type Answer = (calls: Call[], waits: boolean) => Promise<(string | typeof rowHeld)[]>;
+
+  function startGroup(answer: Answer = async (calls) => calls.map(textOf)) {
     const statements: Call[][] = [];
     const group = createGroup<Call, string>({
-      run: (calls) => {
+      run: (calls, waits) => {
         statements.push(calls);
-        return answer(calls);
+        return answer(calls, waits);
       },
       targetOf: ({ target }) => target,
       identityOf: textOf,
@@ -70,6 +72,30 @@ describe('a group', () => {
     const results = await Promise.allSettled([add(1), add(2)]);
     expect(results.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
     expect(statements.length).toBe(1);
+  });
+
+  it('passes over calls whose row is held, and lets them wait alone in the end', async () => {
+    const free = Promise.withResolvers<void>();
+    const { add } = startGroup(async (calls, waits) => {
+      if (waits) await free.promise;
+      return calls.map((call) => (call.target === 2 && !waits ? rowHeld : textOf(call)));
+    });
+    const held = add(2);
+    for (let round = 0; round < 20; round++) {
+      expect(await Promise.all([add(1), add(3)])).toEqual(['touch 1', 'touch 3']);
+      await new Promise((next) => setTimeout(next, 10));
+    }
+    free.resolve();
+    expect(await held).toBe('touch 2');
+  });
+
+  it('gives a call whose row was held for a moment its own result', async () => {
+    let times = 0;
+    const { statements, add } = startGroup(async (calls) =>
+      calls.map((call) => (call.target === 2 && times++ === 0 ? rowHeld : textOf(call))),
+    );
+    expect(await Promise.all([add(1), add(2), add(2, 'mark')])).toEqual(['touch 1', 'touch 2', 'mark 2']);
+    expect(statements.length).toBe(3);
   });
 
   it('rejects a call that the statement left without an answer', async () => {

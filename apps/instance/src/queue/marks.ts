@@ -2,7 +2,7 @@ import { type FailureKind, type JobState, messages, type QueueName, type Usage }
 import type { Logger } from 'pino';
 import type { Database, Statement } from '../database/index.ts';
 import { cleanJSON, cleanText } from './clean-text.ts';
-import { createGroup, type Group } from './grouping.ts';
+import { createGroup, type Group, rowHeld, waiting } from './grouping.ts';
 import type { JobCaller, MarkKind, MarkResult, Refusal } from './queue.ts';
 import { repeatHours } from './settings.ts';
 
@@ -30,7 +30,7 @@ export interface EndedJob {
 interface MarkRow {
   place: number;
   queue: QueueName | null;
-  verdict: Refusal | 'accepted' | 'repeated' | 'different';
+  verdict: Refusal | 'accepted' | 'repeated' | 'different' | 'held';
   state: JobState;
   failureKind: FailureKind | null;
 }
@@ -39,6 +39,7 @@ const maxMessageLength = 64 * 1024;
 
 /** Ends attempts, many per statement and commit; see mark.sql for the rules. */
 export function createMarks({ database, statement, log, onEnded }: MarkOptions): Group<Mark, MarkResult> {
+  const waitingStatement = waiting(statement);
   return createGroup<Mark, MarkResult>({
     run,
     targetOf: ({ caller }) => caller.jobId,
@@ -47,8 +48,8 @@ export function createMarks({ database, statement, log, onEnded }: MarkOptions):
     log,
   });
 
-  async function run(calls: Mark[]): Promise<MarkResult[]> {
-    const rows = await database.query<MarkRow>(statement, [
+  async function run(calls: Mark[], waits: boolean): Promise<(MarkResult | typeof rowHeld)[]> {
+    const rows = await database.query<MarkRow>(waits ? waitingStatement : statement, [
       calls.map(({ caller }) => caller.jobId),
       calls.map(({ caller }) => cleanText(caller.executorName)),
       calls.map(({ caller }) => caller.attempt ?? null),
@@ -60,15 +61,15 @@ export function createMarks({ database, statement, log, onEnded }: MarkOptions):
       repeatHours,
       messages.overTimePrefix,
     ]);
-    const results: MarkResult[] = [];
+    const results: (MarkResult | typeof rowHeld)[] = [];
     const ended: EndedJob[] = [];
     for (const { place, queue, verdict, state, failureKind } of rows) {
       const id = calls[place - 1]?.caller.jobId;
       if (verdict === 'accepted' && queue && id !== undefined) ended.push({ id, queue, state, failureKind });
-      results[place - 1] =
-        verdict === 'accepted' || verdict === 'repeated'
-          ? { state, repeated: verdict === 'repeated' }
-          : { refused: verdict };
+      if (verdict === 'held') results[place - 1] = rowHeld;
+      else if (verdict === 'accepted' || verdict === 'repeated') {
+        results[place - 1] = { state, repeated: verdict === 'repeated' };
+      } else results[place - 1] = { refused: verdict };
     }
     onEnded(ended);
     return results;

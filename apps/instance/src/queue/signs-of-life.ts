@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Database, Statement } from '../database/index.ts';
 import { cleanText } from './clean-text.ts';
-import { createGroup, type Group } from './grouping.ts';
+import { createGroup, type Group, rowHeld, waiting } from './grouping.ts';
 import type { Refusal } from './queue.ts';
 import { leaseSeconds, renewBelowSeconds } from './settings.ts';
 
@@ -29,7 +29,7 @@ interface TouchRow {
 
 type TakeBackRow = { place: number } & (
   | { refused: null; attempt: number; cancelRequested: boolean }
-  | { refused: Refusal }
+  | { refused: Refusal | 'held' }
 );
 
 /** Extends leases for heartbeats and log writes, many per statement; takes expired jobs back. */
@@ -39,6 +39,7 @@ export function createLifeSigns({
   takeBack,
   log,
 }: LifeSignOptions): Group<LifeSign, LifeSignResult> {
+  const waitingTakeBack = waiting(takeBack);
   return createGroup<LifeSign, LifeSignResult>({
     run,
     targetOf: ({ jobId }) => jobId,
@@ -47,8 +48,8 @@ export function createLifeSigns({
     log,
   });
 
-  async function run(calls: LifeSign[]): Promise<LifeSignResult[]> {
-    const results: LifeSignResult[] = [];
+  async function run(calls: LifeSign[], waits: boolean): Promise<(LifeSignResult | typeof rowHeld)[]> {
+    const results: (LifeSignResult | typeof rowHeld)[] = [];
     for (const row of await database.query<TouchRow>(touch, [
       ...columns(calls),
       leaseSeconds,
@@ -59,13 +60,13 @@ export function createLifeSigns({
     const missing = [...calls.keys()].filter((index) => !(index in results));
     if (missing.length === 0) return results;
     const rest = missing.map((index) => calls[index]).filter((call) => call !== undefined);
-    for (const row of await database.query<TakeBackRow>(takeBack, [...columns(rest), leaseSeconds])) {
+    const statement = waits ? waitingTakeBack : takeBack;
+    for (const row of await database.query<TakeBackRow>(statement, [...columns(rest), leaseSeconds])) {
       const index = missing[row.place - 1];
       if (index === undefined) continue;
-      results[index] =
-        row.refused === null
-          ? { attempt: row.attempt, cancelRequested: row.cancelRequested }
-          : { refused: row.refused };
+      if (row.refused === null) {
+        results[index] = { attempt: row.attempt, cancelRequested: row.cancelRequested };
+      } else results[index] = row.refused === 'held' ? rowHeld : { refused: row.refused };
     }
     return results;
   }

@@ -1,6 +1,6 @@
 -- Ends attempts: $1 job ids (each once), $2 executor names, $3 attempts or null, $4 marks, $5 messages, $6 usages;
 -- $7 hours for which the same mark is accepted again; $8 start of the message with which an executor reports that
--- the job ran out of time.
+-- the job ran out of time. Never waits: the verdict `held` says that somebody holds the job or its lane.
 with call as materialized (
   select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::jsonb[])
     with ordinality as call (id, executor_name, attempt, mark, message, usage, place)
@@ -25,24 +25,33 @@ with call as materialized (
       when job.cancel_reason = 'timeout' or starts_with(call.message, $8) then 'timeout'
       else call.mark
     end as failure_kind
-  from call join jobs job on job.id = call.id order by job.id for no key update of job
+  from call join jobs job on job.id = call.id order by job.id for no key update of job skip locked
+), lane as materialized (
+  select queue, tenant from lanes
+  where (queue, tenant) in (select queue, tenant from job where verdict = 'accepted' and in_lane)
+  order by queue, tenant for no key update skip locked
+), ending as materialized (
+  select job.* from job left join lane using (queue, tenant)
+  where verdict = 'accepted' and (not in_lane or lane.queue is not null)
 ), ended as (
   update jobs set
     state = job.next_state, in_lane = false, returned = false, final_mark = job.mark,
     failure_kind = job.failure_kind, failure_message = nullif(job.message, ''), usage = job.usage,
     lease_expires_at = null, confirm_by = null, finished_at = kiln_now()
-  from job where jobs.id = job.id and job.verdict = 'accepted'
-), lane as materialized (
-  select lane.queue, lane.tenant, taken.jobs, taken.plain
-  from lanes lane join (
-    select queue, tenant, count(*)::int as jobs, (count(*) filter (where not needs_limits))::int as plain
-    from job where verdict = 'accepted' and in_lane group by queue, tenant
-  ) taken using (queue, tenant)
-  order by lane.queue, lane.tenant for no key update of lane
+  from ending job where jobs.id = job.id
 ), counted as (
-  update lanes set waiting = waiting - lane.jobs, waiting_plain = waiting_plain - lane.plain
-  from lane where lanes.queue = lane.queue and lanes.tenant = lane.tenant
+  update lanes set waiting = waiting - taken.jobs, waiting_plain = waiting_plain - taken.plain
+  from (
+    select queue, tenant, count(*)::int as jobs, (count(*) filter (where not needs_limits))::int as plain
+    from ending where in_lane group by queue, tenant
+  ) taken
+  where lanes.queue = taken.queue and lanes.tenant = taken.tenant
 )
-select call.place::int, job.queue, coalesce(job.verdict, 'unknown') as verdict, job.failure_kind as "failureKind",
+select call.place::int, job.queue, job.failure_kind as "failureKind",
+  case
+    when job.id is null then case when exists (select from jobs where id = call.id) then 'held' else 'unknown' end
+    when job.verdict = 'accepted' and ending.id is null then 'held'
+    else job.verdict
+  end as verdict,
   case when job.verdict = 'accepted' then job.next_state else job.state end as state
-from call left join job using (place)
+from call left join job using (place) left join ending using (place)

@@ -1,6 +1,6 @@
 -- A sign of life of attempts: $1 job ids, $2 queues or null, $3 executor names, $4 attempts or null; $5 lease in
 -- seconds; $6 seconds below which the rest of a lease is renewed (a log write each second need not write the row).
--- Answers only for attempts that hold their job; what is missing is for take_back.sql.
+-- Answers only for attempts that hold their job; what is missing is for take_back.sql, also rows that somebody holds.
 with call as materialized (
   select * from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
     with ordinality as call (id, queue, executor_name, attempt, place)
@@ -11,11 +11,13 @@ with call as materialized (
   from call join jobs job on job.id = call.id
   where job.state = 'processing' and not job.in_lane and job.executor_name = call.executor_name
     and job.attempt = coalesce(call.attempt, job.attempt) and job.queue = coalesce(call.queue, job.queue)
+), free as materialized (
+  select jobs.id from known join jobs using (id) where is_due order by jobs.id for no key update of jobs skip locked
 ), renewed as (
   update jobs set
     lease_expires_at = kiln_now() + make_interval(secs => $5), confirm_by = null, unconfirmed = 0
-  from known
-  where jobs.id = known.id and known.is_due
+  from known join free using (id)
+  where jobs.id = known.id
     -- Checked again on the row as it is now: another instance may have changed it meanwhile.
     and jobs.state = 'processing' and not jobs.in_lane and jobs.attempt = known.attempt
   returning known.place
