@@ -25,15 +25,24 @@ export interface StateDirectory {
   /** Directories of dead executors that this one has taken over. */
   readonly adoptedDirectory: string;
   /**
-   * Records a workspace before it is made; the record goes when the returned function is called.
+   * Records a workspace before it is made.
    * @param path absolute
    */
-  recordWorkspace(path: string): Promise<() => Promise<void>>;
+  recordWorkspace(path: string): Promise<WorkspaceRecord>;
+  /** Records of workspaces that could not be removed when their jobs ended. */
+  abandonedWorkspaces(): Promise<string[]>;
   /** Shows executors in other pid namespaces that this one lives. Called with each heartbeat. */
   touch(): Promise<void>;
   /** Whether nothing in it waits for anybody. */
   isEmpty(): Promise<boolean>;
   remove(): Promise<void>;
+}
+
+export interface WorkspaceRecord {
+  /** The workspace is gone. */
+  forget(): Promise<void>;
+  /** The workspace is nobody's any more, but still there: a later round of cleaning up takes it. */
+  abandon(): void;
 }
 
 export const ownerFile = 'owner.json';
@@ -52,14 +61,27 @@ export async function openStateDirectory(
   for (const path of [dataDirectory, executorsDirectory(dataDirectory), directory]) await syncDirectory(path);
   const owner = join(directory, ownerFile);
   await writeFile(owner, JSON.stringify(thisProcess(executorName)), { mode: 0o600 });
+  /** Workspaces of jobs that run. */
+  const live = new Set<string>();
   return {
     directory,
     outcomesDirectory: join(directory, outcomesFolder),
     adoptedDirectory: join(directory, adoptedFolder),
     async recordWorkspace(path) {
       const record = join(directory, workspacesFolder, basename(path));
+      live.add(record);
       await writeFile(record, path, { mode: 0o600 });
-      return () => rm(record, { force: true });
+      return {
+        async forget() {
+          await rm(record, { force: true });
+          live.delete(record);
+        },
+        abandon: () => void live.delete(record),
+      };
+    },
+    async abandonedWorkspaces() {
+      const folder = join(directory, workspacesFolder);
+      return (await list(folder)).map((name) => join(folder, name)).filter((record) => !live.has(record));
     },
     async touch() {
       const now = new Date();

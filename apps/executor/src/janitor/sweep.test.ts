@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { openStateDirectory, sweepDeadExecutors } from './index.ts';
+import { openStateDirectory, type StateDirectory, sweepDeadExecutors } from './index.ts';
 import type { Owner } from './state-directory.ts';
 
 let data: string;
@@ -29,8 +29,8 @@ async function leave(name: string, change: Partial<Owner>, silentSeconds = 0): P
   return workspace;
 }
 
-async function sweep(name = 'me') {
-  const state = await openStateDirectory(data, name);
+async function sweep(name = 'me', unremovable?: string, opened?: StateDirectory) {
+  const state = opened ?? (await openStateDirectory(data, name));
   const removed: string[] = [];
   const adopted: string[] = [];
   await sweepDeadExecutors({
@@ -39,6 +39,7 @@ async function sweep(name = 'me') {
     executorName: name,
     adoptOutcome: (path) => void adopted.push(path),
     async removeWorkspace(path) {
+      if (path === unremovable) throw new Error(`${path} could not be removed`);
       removed.push(path);
     },
     keepWorkspaces: false,
@@ -77,6 +78,27 @@ test('what a dead executor had taken over is taken over with it, and goes when i
   await sweep('third');
   expect(await readdir(join(data, 'executors'))).toEqual(['third']);
   expect(await readdir(join(data, 'executors/third/adopted'))).toEqual([]);
+});
+
+test('a workspace that cannot be removed keeps no outcome from its delivery, and is tried again', async () => {
+  const workspace = await leave('other', { startTicks: '1' });
+  const first = await sweep('me', workspace);
+  expect(first.removed).toEqual([]);
+  expect(first.adopted).toHaveLength(1);
+  for (const path of first.adopted) await rm(path);
+  expect((await sweep()).removed).toEqual([workspace]);
+  await sweep();
+  expect(await readdir(join(data, 'executors/me/adopted'))).toEqual([]);
+});
+
+test('an own workspace is removed later when its job could not, and never while the job runs', async () => {
+  const state = await openStateDirectory(data, 'me');
+  const [running, ended] = ['0', '1'].map((digit) => join(data, `workspace-7-0123456789a${digit}`));
+  await state.recordWorkspace(running ?? '');
+  (await state.recordWorkspace(ended ?? '')).abandon();
+  expect((await sweep('me', undefined, state)).removed).toEqual([ended]);
+  expect((await sweep('me', undefined, state)).removed).toEqual([]);
+  expect(await state.isEmpty()).toBe(false);
 });
 
 test('a damaged record removes nothing', async () => {

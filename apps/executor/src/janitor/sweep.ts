@@ -30,7 +30,8 @@ export interface SweepOptions {
 const silenceSeconds = 120;
 
 /**
- * Takes over what dead executors of this data directory left: removes their workspaces, delivers their outcomes. A
+ * Takes over what dead executors of this data directory left: delivers their outcomes, removes their workspaces, and our
+ * own that could not be removed before. A
  * directory is taken by renaming it into our own, so that of several executors exactly one gets it, and if that one
  * dies too, its successor finds it there.
  */
@@ -49,21 +50,34 @@ export async function sweepDeadExecutors(options: SweepOptions): Promise<void> {
     options.log.info({ executor: name }, 'taking over what a dead executor left');
   }
   await settleAdopted(options, options.state.adoptedDirectory);
+  await removeWorkspaces(options, await options.state.abandonedWorkspaces());
 }
 
 async function settleAdopted(options: SweepOptions, adopted: string): Promise<void> {
   for (const directory of await list(adopted)) {
     await settleAdopted(options, join(directory, adoptedFolder));
-    for (const record of await list(join(directory, workspacesFolder))) {
+    const outcomes = await list(join(directory, outcomesFolder));
+    for (const path of outcomes) options.adoptOutcome(path);
+    await removeWorkspaces(options, await list(join(directory, workspacesFolder)));
+    // Delivery may take as long as the instance is away; a later sweep finds the directory settled.
+    const others = await Promise.all(
+      [adoptedFolder, workspacesFolder].map((folder) => list(join(directory, folder))),
+    );
+    if (outcomes.length === 0 && others.flat().length === 0)
+      await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** One that cannot be removed keeps its record, and keeps nothing else from being cleaned up. */
+async function removeWorkspaces(options: SweepOptions, records: readonly string[]): Promise<void> {
+  for (const record of records) {
+    try {
       const path = await readFile(record, 'utf8');
       if (!options.keepWorkspaces && isWorkspace(path, record)) await options.removeWorkspace(path);
       await rm(record, { force: true });
+    } catch (error) {
+      options.log.error({ error, record }, 'could not remove a workspace; trying again later');
     }
-    const outcomes = await list(join(directory, outcomesFolder));
-    for (const path of outcomes) options.adoptOutcome(path);
-    // Delivery may take as long as the instance is away; a later sweep finds the directory settled.
-    const nested = await list(join(directory, adoptedFolder));
-    if (outcomes.length === 0 && nested.length === 0) await rm(directory, { recursive: true, force: true });
   }
 }
 

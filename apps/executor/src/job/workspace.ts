@@ -23,7 +23,7 @@ export async function openWorkspace(
 ): Promise<{ directory: string } & AsyncDisposable> {
   const { log, processLog, jobId } = options;
   const directory = newWorkspacePath(options.root, jobId);
-  const forget = await options.state.recordWorkspace(directory);
+  const record = await options.state.recordWorkspace(directory);
   await makeWorkspaceDirectory(directory);
   return {
     directory,
@@ -32,17 +32,18 @@ export async function openWorkspace(
       if (options.keep) {
         entry.note(`the workspace is kept at ${directory}`);
         entry.end(0);
-        await forget();
+        await record.forget();
         return;
       }
       try {
         await removeWorkspaceDirectory(directory);
-        await forget();
+        await record.forget();
         entry.end(0);
       } catch (error) {
         entry.note(error instanceof Error ? error.message : String(error));
         entry.end(1);
-        processLog.error({ error, job: jobId }, 'could not remove a workspace');
+        record.abandon();
+        processLog.error({ error, job: jobId }, 'could not remove a workspace; trying again later');
       }
     },
   };
