@@ -71,7 +71,7 @@ it('a step that fills the disk is stopped with the reason, its outcome is told, 
     failedWith(/killed: this machine has only .* of disk space left/),
   );
   await hostile.run({ steps: [{ image, run: 'echo again' }] }, { state: 'completed' });
-  await expect.poll(() => hostile.leftovers(), { timeout: 60_000 }).toEqual([]);
+  await expect.poll(() => hostile.leftovers(), { timeout: 120_000 }).toEqual([]);
 });
 
 function failedWith(message: RegExp): object {

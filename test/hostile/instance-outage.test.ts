@@ -33,7 +33,7 @@ it(
     const ids = await waitingJobs([0, 0, 3, 4]);
     await killInstance();
     await hostile.openGates();
-    await expect.poll(() => dockerLeftovers(dockerd), { timeout: 60_000 }).toEqual([]);
+    await expect.poll(() => dockerLeftovers(dockerd), { timeout: 120_000 }).toEqual([]);
     await sleep(outageSeconds * 1000);
     await hostile.site.restartInstance();
     await expectOutcomes(ids, ['completed', 'completed', 'failed', 'failed']);
@@ -42,7 +42,7 @@ it(
       const log = (await hostile.log(id)).toString();
       expect(log.match(/^stdout: (begun|over)$/gm)).toEqual(['stdout: begun', 'stdout: over']);
     }
-    await expect.poll(() => hostile.leftovers(), { timeout: 60_000 }).toEqual([]);
+    await expect.poll(() => hostile.leftovers(), { timeout: 120_000 }).toEqual([]);
   },
   testMilliseconds,
 );
@@ -61,7 +61,7 @@ it(
     await hostile.site.restartInstance();
     await expectOutcomes(ids, ['completed', 'failed']);
     expect((await hostile.show(ids[1] ?? 0)).failureMessage).toContain('exit code 3');
-    await expect.poll(() => hostile.leftovers(), { timeout: 60_000 }).toEqual([]);
+    await expect.poll(() => hostile.leftovers(), { timeout: 120_000 }).toEqual([]);
     // It works on by itself.
     await hostile.run({ steps: [{ image, run: 'true' }] }, { state: 'completed', attempt: 1 });
   },

@@ -131,7 +131,7 @@ describe('trees that git itself would never make', () => {
 
 it('all of that has left nothing, and reached nothing', async () => {
   expect(await readdir(outside)).toEqual(['precious']);
-  await expect.poll(() => hostile.leftovers(), { timeout: 30_000 }).toEqual([]);
+  await expect.poll(() => hostile.leftovers(), { timeout: 120_000 }).toEqual([]);
 });
 
 /** Why a job of a repository cannot run: at the instance already, or at the executor. */

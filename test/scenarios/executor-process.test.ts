@@ -89,7 +89,7 @@ test('the second signal ends at once with code 0, and nothing is left', async ()
   process.kill(executor.pid, 'SIGTERM');
   const askedAt = performance.now();
   expect(await executor.exited).toMatchObject({ code: 0 });
-  expect(performance.now() - askedAt).toBeLessThan(20_000);
+  expect(performance.now() - askedAt).toBeLessThan(40_000);
   expect(job.state).toBe('processing');
   expect(await leftovers()).toEqual([]);
   expect(await containers()).toEqual([]);
@@ -104,7 +104,7 @@ test('what a killed executor leaves behind is cleaned up by the next one', async
   expect(await leftovers()).not.toEqual([]);
   const second = await startExecutor();
   // Before the first job; what Docker could not remove at once goes with the next round.
-  await expect.poll(containers, { timeout: 60_000 }).toEqual([]);
+  await expect.poll(containers, { timeout: 120_000 }).toEqual([]);
   expect(await readdir(join(directory, 'tmp/kiln-executor-0'))).toEqual([]);
   const job = enqueue(['true']);
   await instance.ended(job);

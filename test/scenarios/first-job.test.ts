@@ -114,7 +114,7 @@ describe('a job from submit to outcome, through real processes', () => {
     expect((await site.kiln(['job', 'cancel', String(job.id)])).code).toBe(0);
     expect((await waiting).stdout).toContain('[step.docker.0] killed');
     // Six seconds are what a plain executor may take; with the machine's own delays that tells a kill from a time limit.
-    expect(performance.now() - canceledMs).toBeLessThan(20_000);
+    expect(performance.now() - canceledMs).toBeLessThan(60_000);
     expect(await show(job.id)).toMatchObject({ state: 'canceled', cancelRequested: true });
     expect(await containers()).toEqual([]);
     expect((await site.kiln(['job', 'cancel', String(job.id)])).code).toBe(2);
