@@ -14,6 +14,8 @@ export interface Check {
 }
 
 const checkSeconds = 20;
+/** A VM under software emulation on a busy machine takes its time, and is tried twice. */
+const tryOutSeconds = 300;
 /** Leases and deadlines are the instance's own business; this is about log times that people compare. */
 const mostClockSkewSeconds = 5;
 
@@ -22,6 +24,7 @@ export async function checkMachine(
   settings: Settings,
   runtime: Runtime,
   env: Readonly<Record<string, string | undefined>>,
+  options: { tryOut: boolean },
 ): Promise<Check[]> {
   const signal = AbortSignal.timeout(checkSeconds * 1000);
   const git = await checkGit(env, settings.allowUnpatchedGit, signal);
@@ -33,8 +36,13 @@ export async function checkMachine(
   const findings = await runtime.validate(signal);
   for (const { severity, message, fix } of findings)
     checks.push({ name: runtime.name, state: severity, message, fix });
-  if (!findings.some(({ severity }) => severity === 'error'))
-    checks.push(ok(runtime.name, `the ${runtime.name} runtime is ready`));
+  if (!findings.some(({ severity }) => severity === 'error')) {
+    const tryOut = options.tryOut ? runtime.tryOut : undefined;
+    const mistakes = (await tryOut?.call(runtime, AbortSignal.timeout(tryOutSeconds * 1000))) ?? [];
+    for (const { severity, message, fix } of mistakes)
+      checks.push({ name: runtime.name, state: severity, message, fix });
+    if (mistakes.length === 0) checks.push(ok(runtime.name, readyText(runtime, tryOut !== undefined)));
+  }
   if (settings.queues.names.includes('batches') && !settings.allowHostSrc)
     checks.push({
       name: 'batches',
@@ -115,6 +123,12 @@ function clockCheck(aheadSeconds: number | undefined): Check {
     message: `this machine's clock is ${seconds} s ${aheadSeconds > 0 ? 'behind' : 'ahead of'} the instance's`,
     fix: 'synchronise both clocks (NTP); times in job logs are off by that much until then',
   };
+}
+
+function readyText({ name, isolation }: Runtime, tried: boolean): string {
+  const how = [isolation.vmm, isolation.accelerator].filter((part) => part !== undefined).join(', ');
+  const what = how === '' ? `the ${name} runtime` : `the ${name} runtime (${how})`;
+  return tried ? `${what} has run a step` : `${what} is ready`;
 }
 
 function ok(name: string, message: string): Check {

@@ -1,5 +1,6 @@
 import { kilnVersion } from '@kiln/protocol';
 import { shutDownSeconds, startExecutor } from '../executor.ts';
+import type { Runtime } from '../runtimes/runtime.ts';
 import { checkMachine } from './checks.ts';
 import { start } from './start.ts';
 import type { CommandSurroundings } from './surroundings.ts';
@@ -17,7 +18,7 @@ export async function runExecutor(
   const { settings, warnings, executorName, secrets, log, runtime: chosen } = start(surroundings);
   await using runtime = chosen;
   for (const warning of warnings) log.warn({ warning }, 'settings');
-  const checks = await checkMachine(settings, runtime, env);
+  const checks = await checkMachine(settings, runtime, env, { tryOut: options.verify });
   for (const { name, state, message, fix } of checks) {
     if (state === 'error' || (state === 'warning' && options.verify))
       err(`${name}: ${message}${fix === '' ? '' : `\n  -> ${fix}`}\n`);
@@ -34,7 +35,7 @@ export async function runExecutor(
     log,
     onConnected: () =>
       out(
-        `executor ${executorName} (Kiln ${kilnVersion}) works for ${settings.frontendUrl.href}, queues: ${settings.queues.names.join(', ')}, isolation: ${runtime.isolation.runtime}\n`,
+        `executor ${executorName} (Kiln ${kilnVersion}) works for ${settings.frontendUrl.href}, queues: ${settings.queues.names.join(', ')}, isolation: ${isolationText(runtime)}\n`,
       ),
   });
   let signals = 0;
@@ -58,4 +59,10 @@ export async function runExecutor(
   }
   out(`executor ${executorName} ended: ${ended.because}\n`);
   return ended.connected ? 0 : 1;
+}
+
+function isolationText({ isolation }: Runtime): string {
+  return [isolation.runtime, isolation.vmm, isolation.accelerator]
+    .filter((part) => part !== undefined)
+    .join(', ');
 }

@@ -40,7 +40,7 @@ async function runChecks(surroundings: CommandSurroundings): Promise<Check[]> {
   const { settings, warnings } = started;
   await using runtime = started.runtime;
   const [machine, instance, exporters] = await Promise.all([
-    checkMachine(settings, runtime, surroundings.env),
+    checkMachine(settings, runtime, surroundings.env, { tryOut: true }),
     checkInstance(settings),
     checkExporters(settings),
   ]);

@@ -13,6 +13,8 @@ export interface Runtime {
   /** Shown on the executor's row and on every job. */
   readonly isolation: Isolation;
   validate(signal: AbortSignal): Promise<Finding[]>;
+  /** Runs a step, where that shows more than {@link validate} does; takes its time. Asked for only after that found no error. */
+  tryOut?(signal: AbortSignal): Promise<Finding[]>;
   /**
    * Makes the sandbox of one job. Everything it makes is named after job and attempt and recorded before it exists,
    * so that {@link sweep} finds it after a crash.

@@ -13,6 +13,7 @@ import { type VmNames, vmNames } from './names.ts';
 import { type VmRecord, vmRecords } from './records.ts';
 import { removeVm } from './removal.ts';
 import { createVmSandbox, type VmSandbox } from './sandbox.ts';
+import { tryOutFix, tryStep } from './try-step.ts';
 import { machineFindings, noGuest } from './validate.ts';
 import { controlSocket, createQemu, qemuVersion } from './vmm/index.ts';
 
@@ -223,6 +224,16 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
       const findings = await machineFindings(guest, options.networkNamespace);
       if (guest === undefined || findings.some(({ severity }) => severity === 'error')) return findings;
       return [...findings, ...accelerationFindings(await acceleration(guest, signal))];
+    },
+    async tryOut(signal) {
+      try {
+        await tryStep((job) => open(job, false, signal), signal);
+        return [];
+      } catch (error) {
+        signal.throwIfAborted();
+        const message = error instanceof Error ? error.message : String(error);
+        return [{ severity: 'error', message: `no step can be run in a VM: ${message}`, fix: tryOutFix }];
+      }
     },
     create: (job, signal) => open(job, false, signal),
     async sweep(signal) {

@@ -11,9 +11,10 @@ import {
   type SandboxLimits,
   type SandboxStep,
   type StepResult,
+  type StepStreams,
 } from '../runtime.ts';
 import { directoryInContainer, scriptInContainer, workspaceTarget } from '../step/index.ts';
-import { type AttachedImages, attachedImages } from './attached-images.ts';
+import { type AttachedImages, attachedImages, type MountedImage } from './attached-images.ts';
 import { type BootedVm, bootVm, consoleText } from './boot.ts';
 import type { GuestChannel } from './channel/index.ts';
 import { makeEmptyDrive, makeWorkspaceDrive, shareFile } from './drives/index.ts';
@@ -49,6 +50,8 @@ export interface VmSurroundings {
 
 export interface VmSandbox extends Sandbox {
   readonly channel: GuestChannel;
+  /** Runs a step without any image, in the guest's own files. */
+  runInGuest(step: SandboxStep, streams: StepStreams, signal: AbortSignal): Promise<StepResult>;
   /** Lets go of a VM that is to survive: it can be attached to from now on. */
   release(): Promise<void>;
 }
@@ -161,14 +164,12 @@ function sandboxOf(
     }
   }
 
-  async function run(
+  async function runWithImage(
     step: SandboxStep,
-    streams: Parameters<Sandbox['run']>[1],
+    streams: StepStreams,
     signal: AbortSignal,
   ): Promise<StepResult> {
-    stepCount += 1;
-    const number = stepCount;
-    let image: Awaited<ReturnType<AttachedImages['mount']>>;
+    let image: MountedImage;
     try {
       signal.throwIfAborted();
       image = await images.mount(step.image, vm, channel, signal);
@@ -176,6 +177,17 @@ function sandboxOf(
       if (signal.aborted) return { exitCode: -1, usage: {} };
       throw error;
     }
+    return run(image, step, streams, signal);
+  }
+
+  async function run(
+    image: MountedImage,
+    step: SandboxStep,
+    streams: StepStreams,
+    signal: AbortSignal,
+  ): Promise<StepResult> {
+    stepCount += 1;
+    const number = stepCount;
     const result = await runStep(
       {
         channel,
@@ -198,6 +210,19 @@ function sandboxOf(
     return { ...result, usage: { ...result.usage, ...traffic } };
   }
 
+  async function untilGone<Result>(
+    signal: AbortSignal,
+    work: (either: AbortSignal) => Promise<Result>,
+  ): Promise<Result> {
+    const outcome = whileAlive(work(AbortSignal.any([signal, gone.signal])));
+    running.add(outcome);
+    try {
+      return await outcome;
+    } finally {
+      running.delete(outcome);
+    }
+  }
+
   async function remove(): Promise<void> {
     if (around.keepIn !== undefined) await guestRun(channel, ['sync']).catch(() => undefined);
     await channel[Symbol.asyncDispose]();
@@ -209,16 +234,9 @@ function sandboxOf(
   return {
     channel,
     commandLine: (step) => equivalentCommand(step, job),
-    async run(step, streams, signal) {
-      const either = AbortSignal.any([signal, gone.signal]);
-      const outcome = whileAlive(run(step, streams, either));
-      running.add(outcome);
-      try {
-        return await outcome;
-      } finally {
-        running.delete(outcome);
-      }
-    },
+    run: (step, streams, signal) => untilGone(signal, (either) => runWithImage(step, streams, either)),
+    runInGuest: (step, streams, signal) =>
+      untilGone(signal, (either) => run(guestsOwn, step, streams, either)),
     async readFile(path, maxBytes) {
       const inGuest = workspacePath(path);
       if (inGuest === undefined) return undefined;
@@ -247,6 +265,13 @@ function sandboxOf(
     },
   };
 }
+
+/** The root image of the guest, which has a shell. */
+const guestsOwn: MountedImage = {
+  directory: '/',
+  env: [],
+  user: { uid: 0, gid: 0, additionalGids: [] },
+};
 
 const removeFileScript = `
 cd /work

@@ -1,0 +1,77 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { access, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { microvmUnderTest } from './microvm.ts';
+import { type RuntimeUnderTest, startJob, testDirectory } from './runtime-under-test.ts';
+
+let under: RuntimeUnderTest;
+beforeAll(async () => {
+  under = await microvmUnderTest();
+}, 600_000);
+afterAll(async () => {
+  await under?.[Symbol.asyncDispose]();
+});
+
+const stageSeconds = 120;
+
+/** What is to be seen of the VM in the data directory when a stage of its life has come. */
+const stages: Readonly<Record<string, (data: string) => Promise<boolean>>> = {
+  'it is recorded': async (data) => (await names(data, 'records')).length > 0,
+  'its drives are made': async (data) => {
+    const [vm] = await names(data, 'vms');
+    return vm !== undefined && exists(join(data, 'microvm/vms', vm, 'work.ext4'));
+  },
+  'its process waits': async (data) => (await recorded(data)).includes('"process"'),
+  'it boots': async (data) => {
+    const [vm] = await names(data, 'vms');
+    return vm !== undefined && exists(join(data, 'microvm/vms', vm, 'control.sock'));
+  },
+};
+
+test.each(Object.keys(stages))('nothing stays of a VM whose executor is killed when %s', async (stage) => {
+  await using directory = await testDirectory();
+  const warnings: string[] = [];
+  await using runtime = under.open({ dataDirectory: directory.path, warnings });
+  // Guest and images are there when the first sandbox is.
+  await (await startJob(runtime, under, directory.path))[Symbol.asyncDispose]();
+
+  const crashing = join(import.meta.dirname, 'crashing-executor.ts');
+  const dead = spawn(process.execPath, [crashing, 'microvm', directory.path, under.image, under.address], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const exited = once(dead, 'exit');
+  const begin = performance.now();
+  while (!(await stages[stage]?.(directory.path))) {
+    expect(performance.now() - begin, `${stage}: not seen`).toBeLessThan(stageSeconds * 1000);
+    expect(dead.exitCode).toBeNull();
+    await wait(2);
+  }
+  dead.kill('SIGKILL');
+  await exited;
+  expect(await under.leftovers()).not.toEqual([]);
+
+  await runtime.sweep(AbortSignal.timeout(60_000));
+  expect(await under.leftovers()).toEqual([]);
+  expect(await under.processesOf(77, 2)).toEqual([]);
+  expect(warnings).toEqual([]);
+});
+
+async function names(data: string, kind: 'records' | 'vms'): Promise<string[]> {
+  const found = await readdir(join(data, 'microvm', kind)).catch(() => []);
+  return found.filter((name) => !name.endsWith('.new'));
+}
+
+async function recorded(data: string): Promise<string> {
+  const [name = ''] = await names(data, 'records');
+  return readFile(join(data, 'microvm/records', name), 'utf8').catch(() => '');
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
