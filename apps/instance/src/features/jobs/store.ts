@@ -109,11 +109,17 @@ export async function findJob(database: Executable, id: number): Promise<ListedJ
   return row;
 }
 
-/**
- * Newest first. State and limit stand in the text, not in parameters: each state has an index of its own, and a plan
- * for any state would read the history for the few jobs that are queued.
- */
+/** Newest first. */
 export function listJobs(database: Executable, filter: ListFilter): Promise<ListedJob[]> {
+  const { text, values } = listStatement(filter);
+  return database.query<ListedJob>(text, values);
+}
+
+/**
+ * State and limit stand in the text, not in parameters: states have indexes of their own, and a plan for any state
+ * would read the history for the few jobs that are queued.
+ */
+export function listStatement(filter: ListFilter): { text: string; values: unknown[] } {
   const values: unknown[] = [];
   const conditions = [
     filter.state && `j.state = ${pg.escapeLiteral(filter.state)}`,
@@ -124,12 +130,10 @@ export function listJobs(database: Executable, filter: ListFilter): Promise<List
   function condition(comparison: string, value: unknown): string | undefined {
     return value === undefined ? undefined : `${comparison} $${values.push(value)}`;
   }
-  return database.query<ListedJob>(
-    `select ${jobColumns}, ${recordColumns} from jobs j join submitted_jobs s on s.job_id = j.id
-     ${conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`}
-     order by j.id desc limit ${Math.trunc(filter.limit)}`,
-    values,
-  );
+  const text = `select ${jobColumns}, ${recordColumns} from jobs j join submitted_jobs s on s.job_id = j.id
+    ${conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`}
+    order by j.id desc limit ${Math.trunc(filter.limit)}`;
+  return { text, values };
 }
 
 /** Whole records, for documents; jobs that are gone are absent. */
