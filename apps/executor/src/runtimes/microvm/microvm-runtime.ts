@@ -87,6 +87,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
   /** VMs that exist or are being made, with their sandbox once there is one. */
   const live = new Map<string, VmSandbox | undefined>();
   let verdict: Verdict | undefined;
+  let orphansRemoved = 0;
 
   function newNames(job: number, attempt: number): VmNames {
     return vmNames({ executor: options.executorName, job, attempt }, options.vmPrefix, vmsDirectory);
@@ -109,7 +110,6 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
   }
 
   async function remove(names: VmNames): Promise<void> {
-    live.delete(names.sandbox);
     try {
       const record = (await records.all()).find(({ sandbox }) => sandbox === names.sandbox);
       if (record === undefined) return;
@@ -118,6 +118,8 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     } catch (error) {
       // It keeps its record: the next sweep takes it.
       options.warn(`the VM of job ${names.job} could not be removed yet`, error);
+    } finally {
+      live.delete(names.sandbox);
     }
   }
 
@@ -243,6 +245,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
         try {
           await removeVm(record, vmsDirectory);
           await records.remove(record.sandbox);
+          orphansRemoved += 1;
         } catch (error) {
           options.warn(
             `what job ${record.job} of ${record.executor} left behind could not be removed yet`,
@@ -251,6 +254,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
         }
       }
     },
+    counts: () => ({ open: live.size, orphansRemoved }),
     async keep(job, signal) {
       const sandbox = await open(job, true, signal);
       await sandbox.release();

@@ -79,6 +79,7 @@ export async function createVmSandbox(
   const images = attachedImages(around.names.directory, around.store, job.registryAuth, job.notice);
   try {
     await prepareFiles(around, job, images, signal);
+    const begin = performance.now();
     const booted = await bootVm(
       {
         vmm: around.vmm,
@@ -114,6 +115,10 @@ export async function createVmSandbox(
       await booted.vm.stop(0);
       throw error;
     }
+    const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+    job.notice(
+      `the VM ${around.names.name} is up after ${seconds} s (${around.vmm.name}, ${around.accelerator})`,
+    );
     return sandboxOf(around, job, images, booted);
   } catch (error) {
     await around.remove();
