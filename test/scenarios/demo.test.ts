@@ -1,11 +1,12 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { checkout, programEnvironment } from '../../tools/process/programs.ts';
+import { guestBuildMs, sharedGuest } from '../kit/guest.ts';
 
 const run = promisify(execFile);
 let data: string;
@@ -13,26 +14,30 @@ let data: string;
 beforeAll(async () => {
   // Short: a daemon's socket lies below it.
   data = await mkdtemp(path.join(tmpdir(), 'kiln-demo-test-'));
-});
+  // Building one is what the tests of the guest try.
+  const guest = await sharedGuest();
+  await mkdir(path.join(data, 'executor'));
+  await symlink(path.join(guest, 'guest'), path.join(data, 'executor/guest'));
+}, guestBuildMs);
 afterAll(() => rm(data, { recursive: true, force: true }));
 
-it('runs one job, shows it live, stops everything and ends with the outcome', async () => {
+it('runs one job in a microVM, shows it live, stops everything and ends with the outcome', async () => {
   const demo = startDemo();
   expect(await demo.code, demo.output()).toBe(0);
   const output = demo.output();
   expect(output).toMatch(
-    /step 1\/3 greet[\s\S]*Hello from a container[\s\S]*step 2\/3 history[\s\S]*step 3\/3 report/,
+    /step 1\/3 greet[\s\S]*Hello from a sandbox[\s\S]*step 2\/3 history[\s\S]*step 3\/3 report/,
   );
   expect(output).toMatch(/live line one\nlive line two\nlive line three\n/);
   expect(output).toMatch(/job 1 completed in [\d.]+ m?s/);
-  expect(output).toMatch(/isolation: docker/);
+  expect(output).toMatch(/isolation: microvm, qemu, (kvm|tcg)/);
   expect(output).toMatch(/first output: [\d.]+ m?s after submit/);
   expect(output).toMatch(/stopping everything/);
   expect(await processesOf(data)).toEqual([]);
 });
 
 it('stops everything when it is interrupted', async () => {
-  const demo = startDemo();
+  const demo = startDemo('--docker');
   await demo.says(/step 1\/3/);
   demo.child.kill('SIGINT');
   expect(await demo.code, demo.output()).toBe(130);
@@ -41,7 +46,7 @@ it('stops everything when it is interrupted', async () => {
 });
 
 it('leaves it running when asked to, once, and says how to use and stop it', async () => {
-  const demo = startDemo('--keep');
+  const demo = startDemo('--keep', '--docker');
   expect(await demo.code, demo.output()).toBe(0);
   const stop = /to stop it: {2}(.*)/.exec(demo.output())?.[1] ?? '';
   try {
@@ -50,6 +55,7 @@ it('leaves it running when asked to, once, and says how to use and stop it', asy
     const env = programEnvironment({ KILN_URL: url, KILN_DATA_DIR: dataDirectory });
     const { stdout } = await run(path.join(checkout, 'bin/kiln'), ['--json', 'job', 'list'], { env });
     expect(JSON.parse(stdout).jobs[0]).toMatchObject({ state: 'completed' });
+    expect(demo.output()).toContain('isolation: docker');
     const second = startDemo();
     expect(await second.code).toBe(1);
     expect(second.output()).toContain(`an earlier demo still runs; stop it with:  ${stop}`);

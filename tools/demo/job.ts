@@ -11,7 +11,7 @@ export function demoJob(repository: string): object {
       {
         key: 'greet',
         image: demoImages.busybox,
-        run: `echo "Hello from a container on $(uname -s) with $(nproc) CPUs"
+        run: `echo "Hello from a sandbox on $(uname -sr) with $(nproc) CPUs"
 echo "the workspace holds $(find . -type f -not -path './.git/*' | wc -l) files of the repository"`,
       },
       {

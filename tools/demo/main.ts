@@ -5,17 +5,18 @@ import { parseArgs } from 'node:util';
 import { interruption } from '../process/interruption.ts';
 import { checkout, type InstanceProcess, programEnvironment, runKiln } from '../process/programs.ts';
 import { ensureSystem } from '../setup/ensure-system.ts';
-import { needNames } from '../setup/needs.ts';
 import { demoJob } from './job.ts';
 import { findRunning, forget, remember, stopCommand } from './kept.ts';
 import { demoRepository } from './repository.ts';
+import { type DemoIsolation, isolationNeeds, whyNoMicrovm } from './sandboxes.ts';
 import { type DemoSite, demoDirectory, show, startSite } from './site.ts';
 
 const repositoryName = 'demo/repository';
 const startedMs = performance.now();
 const signal = interruption();
-const usage = `usage: npm run demo -- [--yes] [--keep] [--data DIRECTORY]
+const usage = `usage: npm run demo -- [--docker] [--yes] [--keep] [--data DIRECTORY]
 
+  --docker steps run in Docker containers instead of microVMs
   --yes    install what is missing without asking
   --keep   leave everything running, and say how to stop it
   --data   where it keeps everything (default: .kiln/demo of this checkout)
@@ -43,6 +44,7 @@ function readOptions() {
   try {
     const { values } = parseArgs({
       options: {
+        docker: { type: 'boolean', default: false },
         yes: { type: 'boolean', default: false },
         keep: { type: 'boolean', default: false },
         data: { type: 'string' },
@@ -59,13 +61,15 @@ function readOptions() {
 }
 
 async function main(): Promise<{ code: number; kept: boolean }> {
-  await ensureSystem({ need: needNames, yes: values.yes, signal });
+  const isolation = await chooseIsolation();
+  await ensureSystem({ need: isolationNeeds[isolation], yes: values.yes, signal });
   const running = await findRunning(directory);
   if (running) {
     say(`an earlier demo still runs; stop it with:  ${stopCommand(running)}`);
     return { code: 1, kept: false };
   }
   const site = await startSite(directory, {
+    isolation,
     say,
     signal,
     outlives: values.keep,
@@ -85,6 +89,15 @@ async function main(): Promise<{ code: number; kept: boolean }> {
       await forget(directory);
     }
   }
+}
+
+/** Containers are the weaker isolation: where they stand in for microVMs, that is said. */
+async function chooseIsolation(): Promise<DemoIsolation> {
+  if (values.docker) return 'docker';
+  const reason = await whyNoMicrovm();
+  if (reason === undefined) return 'microvm';
+  say(`${reason}: steps run in Docker containers`);
+  return 'docker';
 }
 
 async function registerRepository(instance: InstanceProcess): Promise<void> {

@@ -2,7 +2,6 @@ import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { jobListSchema } from '@kiln/protocol';
-import { ensureDockerd, ensureImages } from '../docker/index.ts';
 import {
   checkout,
   type InstanceProcess,
@@ -10,15 +9,16 @@ import {
   startInstanceProcess,
 } from '../process/programs.ts';
 import type { SitePids } from './kept.ts';
+import { type DemoIsolation, startSandboxes } from './sandboxes.ts';
 
-/** What the demo runs: a Docker daemon (the machine's own where one answers), an instance and an executor. */
+/** What the demo runs: an instance, an executor, and a Docker daemon where steps run in containers and none answers. */
 export interface DemoSite extends AsyncDisposable {
   instance: InstanceProcess;
   pids: SitePids;
 }
 
-/** A daemon's socket lies below it, and the path of a socket is at most 107 characters long. */
-const maxDirectoryLength = 70;
+/** Sockets of daemons and VMs lie below it, and the path of a socket is at most 107 characters long. */
+const maxDirectoryLength = 60;
 
 /** Everything the demo keeps by default, so that a second run starts where the first one ended. */
 export function demoDirectory(): string {
@@ -29,6 +29,7 @@ export function demoDirectory(): string {
 }
 
 export interface SiteStart {
+  isolation: DemoIsolation;
   say(line: string): void;
   signal: AbortSignal;
   outlives: boolean;
@@ -38,33 +39,28 @@ export interface SiteStart {
 
 export async function startSite(
   directory: string,
-  { say, signal, outlives, prepare }: SiteStart,
+  { isolation, say, signal, outlives, prepare }: SiteStart,
 ): Promise<DemoSite> {
   await mkdir(directory, { recursive: true, mode: 0o711 });
   await using stack = new AsyncDisposableStack();
-  const docker = stack.use(
-    await ensureDockerd({
-      stateDirectory: path.join(directory, 'docker'),
-      log: say,
-      dockerHost: process.env['DOCKER_HOST'],
-      outlives,
-    }),
+  const executorDirectory = path.join(directory, 'executor');
+  const sandboxes = stack.use(
+    await startSandboxes(isolation, { directory, executorDirectory, say, signal, outlives }),
   );
   signal.throwIfAborted();
-  const images = ensureImages(docker.socketPath, say);
   const starting = startInstanceProcess({
     dataDirectory: path.join(directory, 'instance'),
     logFile: path.join(directory, 'instance.log'),
     signal,
     outlives,
   });
-  const instance = await inUse(stack, starting, images);
+  const instance = await inUse(stack, starting, sandboxes.ready);
   say(`an instance runs at ${instance.url} (log: ${show(instance.process.logFile)})`);
   await cancelLeftJobs(instance, signal);
   const executorStart = startExecutorProcess({
     instance,
-    dataDirectory: path.join(directory, 'executor'),
-    dockerSocket: docker.socketPath,
+    dataDirectory: executorDirectory,
+    env: sandboxes.env,
     logFile: path.join(directory, 'executor.log'),
     signal,
     outlives,
@@ -82,14 +78,14 @@ export async function startSite(
     pids: {
       executor: executor.pid,
       instance: instance.process.pid,
-      ...(docker.pid === undefined ? {} : { docker: docker.pid }),
+      ...(sandboxes.dockerPid === undefined ? {} : { docker: sandboxes.dockerPid }),
     },
     async [Symbol.asyncDispose]() {
       try {
-        // First, since it gives its job back to the instance and removes its containers.
+        // First, since it gives its job back to the instance and removes its sandboxes.
         await executor[Symbol.asyncDispose]();
       } finally {
-        await Promise.all([instance[Symbol.asyncDispose](), docker[Symbol.asyncDispose]()]);
+        await Promise.all([instance[Symbol.asyncDispose](), sandboxes[Symbol.asyncDispose]()]);
       }
     },
   };

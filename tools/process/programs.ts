@@ -59,8 +59,8 @@ export async function startInstanceProcess(options: InstanceStart): Promise<Inst
 export interface ExecutorStart {
   instance: Pick<InstanceProcess, 'url' | 'adminToken'>;
   dataDirectory: string;
-  /** Socket of the Docker daemon, as a path. */
-  dockerSocket: string;
+  /** Socket of the Docker daemon, as a path, to run steps in containers; else `env` says how they are run. */
+  dockerSocket?: string;
   logFile: string;
   env?: NodeJS.ProcessEnv;
   signal?: AbortSignal;
@@ -84,10 +84,11 @@ export async function startExecutorProcess(options: ExecutorStart): Promise<Runn
       EXECUTOR_FRONTEND_PASSWORD:
         options.env?.['EXECUTOR_FRONTEND_PASSWORD'] ?? (await sharedSecret(options.instance)),
       EXECUTOR_QUEUE_NAME: 'jobs',
-      EXECUTOR_USE_FIRECRACKER: 'false',
       EXECUTOR_DOCKER_ALLOW_LOCAL_IMAGES: 'true',
       EXECUTOR_DATA_DIR: options.dataDirectory,
-      DOCKER_HOST: `unix://${options.dockerSocket}`,
+      ...(options.dockerSocket === undefined
+        ? {}
+        : { EXECUTOR_USE_FIRECRACKER: 'false', DOCKER_HOST: `unix://${options.dockerSocket}` }),
       SRC_LOG_LEVEL: 'info',
       ...options.env,
     }),
