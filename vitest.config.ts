@@ -18,7 +18,7 @@ export default defineConfig({
           testTimeout: 20_000,
         },
       },
-      { test: { name: 'services', include: services, testTimeout: 60_000, hookTimeout: 60_000 } },
+      { test: { name: 'services', include: services, testTimeout: 120_000, hookTimeout: 120_000 } },
       {
         test: {
           name: 'scenarios',
