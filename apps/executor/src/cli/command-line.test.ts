@@ -51,6 +51,18 @@ test('an unknown option and a missing part are told', async () => {
   expect(await run(['config'])).toMatchObject({ code: 1, err: expect.stringContaining('config print') });
 });
 
+test('what test-vm and attach cannot do is told with the way out', async () => {
+  expect(await run(['test-vm', '--repo', 'r'])).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('use --directory'),
+  });
+  expect(await run(['test-vm', '--network', 'x'])).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('public or none'),
+  });
+  expect(await run(['attach'])).toMatchObject({ code: 1, err: expect.stringContaining('attach NAME') });
+});
+
 test('without settings, run and no command at all tell every mistake', async () => {
   for (const args of [[], ['run']]) {
     const { code, err } = await run(args);

@@ -247,6 +247,20 @@ describe('reading', () => {
     });
   });
 
+  test('image references for the guest have no effect, and that is said', () => {
+    const { warnings } = readSettings(
+      {
+        ...working,
+        EXECUTOR_USE_FIRECRACKER: 'true',
+        EXECUTOR_FIRECRACKER_IMAGE: 'registry.example.com/vm:1',
+      },
+      host,
+    );
+    expect(warnings).toEqual([
+      'EXECUTOR_FIRECRACKER_IMAGE has no effect: Kiln builds its own guest; unset this',
+    ]);
+  });
+
   test('slips of the keyboard are warned about', () => {
     const { warnings } = readSettings(
       { ...working, EXECUTOR_MAXIMUM_NUM_JOB: '3', EXECUTOR_KUBERNETES_NAMESPACE: 'x' },
