@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, copyFile, glob, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, glob, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
@@ -90,7 +90,7 @@ export async function startChaosSite(): Promise<ChaosSite> {
     KILN_SHUTDOWN_SECONDS: '5',
   };
   const first = cleanup.use(await startInstance(directory, 'first', env));
-  const second = cleanup.use(await startInstance(directory, 'second', env, first.dataDirectory));
+  const second = cleanup.use(await startInstance(directory, 'second', env));
 
   const tenants = ['red', 'green', 'blue', 'probe'];
   await query(`insert into namespaces (name, kind) select unnest($1::text[]), 'organization'`, [tenants]);
@@ -132,21 +132,15 @@ interface StartedInstance extends ChaosInstance, AsyncDisposable {
   readonly running: boolean;
   error(what: string): Error;
   readonly adminToken: string;
-  readonly dataDirectory: string;
 }
 
-/** @param tokenFrom data directory of the instance that made the first admin: only that one has its token */
 async function startInstance(
   directory: string,
   name: string,
   env: NodeJS.ProcessEnv,
-  tokenFrom?: string,
 ): Promise<StartedInstance> {
   const dataDirectory = path.join(directory, name);
   await mkdir(dataDirectory, { mode: 0o700 });
-  if (tokenFrom !== undefined) {
-    await copyFile(path.join(tokenFrom, 'admin-token'), path.join(dataDirectory, 'admin-token'));
-  }
   let starts = 0;
   const launch = (listen?: string): Promise<InstanceProcess> =>
     startInstanceProcess({
@@ -160,7 +154,6 @@ async function startInstance(
   return {
     url,
     adminToken,
-    dataDirectory,
     get running() {
       return instance.process.running;
     },

@@ -2,7 +2,13 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { ApiError } from './api-error.ts';
 import { openLocalBlobs } from './blobs/index.ts';
-import { claimBlobDirectory, lockDataDirectory, makeDataDirectory } from './data-directory.ts';
+import {
+  claimBlobDirectory,
+  dataDirectoryId,
+  hasOtherDirectories,
+  lockDataDirectory,
+  makeDataDirectory,
+} from './data-directory.ts';
 import { migrate, openDatabase } from './database/index.ts';
 import type { TrustProxy } from './env.ts';
 import { executorApi } from './executor-api/index.ts';
@@ -78,11 +84,18 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
     await openDatabase({ dataDirectory, databaseURL: options.databaseURL, log }),
   );
   await migrate({ database, log });
-  await createFirstAdmin({ database, dataDirectory, log });
 
   const blobDirectory = options.blobDirectory ?? join(dataDirectory, 'blobs');
   const blobs = await openLocalBlobs(blobDirectory);
   await claimBlobDirectory(database, blobDirectory);
+  const directoryId = await dataDirectoryId(dataDirectory);
+  await createFirstAdmin({ database, dataDirectory, dataDirectoryId: directoryId, log });
+  if (options.siteConfigFile === undefined && (await hasOtherDirectories(database))) {
+    log.warn(
+      { path: siteConfig.path },
+      'this database was used with another data directory, which may have another shared secret of executors; if several instances share it, give all of them one KILN_SITE_CONFIG_FILE',
+    );
+  }
   const metrics = createMetrics(log);
   const queue = resources.use(await createQueue({ database, log, observer: metrics.queueObserver }));
   const logs = resources.use(

@@ -13,6 +13,11 @@ export async function makeDataDirectory(directory: string): Promise<string> {
   return realpath(directory);
 }
 
+/** What tells the data directory from others, wherever it is: made at its first start. @returns a UUID */
+export function dataDirectoryId(directory: string): Promise<string> {
+  return idOf(directory);
+}
+
 const lockHeldExitCode = 75;
 const lockDeadlineMs = 10_000;
 
@@ -76,17 +81,30 @@ async function lockOutcome(holder: ChildProcess): Promise<string> {
  * @throws SettingsError for the blobs of another database, or another instance of the same one
  */
 export async function claimBlobDirectory(database: Database, directory: string): Promise<void> {
-  const path = join(directory, 'id');
-  await writeUnlessThere(path, `${randomUUID()}\n`);
-  const id = (await readFile(path, 'utf8')).trim();
+  const id = await idOf(directory);
   await database.query('insert into blob_directory (id) values ($1) on conflict do nothing', [id]);
   const [row] = await database.query<{ id: string }>('select id from blob_directory');
   if (row?.id === id) return;
   throw new SettingsError(
-    `KILN_BLOB_DIR: the database keeps its logs and files in another directory (its file "id" says ${row?.id}; ${path} says ${id}). ` +
+    `KILN_BLOB_DIR: the database keeps its logs and files in another directory (its file "id" says ${row?.id}; ${join(directory, 'id')} says ${id}). ` +
       'Start the instance with that directory: with KILN_DATA_DIR when it is the only instance, with KILN_BLOB_DIR when several share it. ' +
       'If it is lost, "delete from blob_directory" in the database makes this directory the one; logs and files of earlier jobs are gone then.',
   );
+}
+
+/**
+ * Whether another data directory was used with this database: several instances share it, or one was moved. Instances
+ * that share a database must agree on the site configuration.
+ */
+export async function hasOtherDirectories(database: Database): Promise<boolean> {
+  const [row] = await database.query<{ count: number }>('select count(*)::int from data_directories');
+  return (row?.count ?? 0) > 1;
+}
+
+async function idOf(directory: string): Promise<string> {
+  const path = join(directory, 'id');
+  await writeUnlessThere(path, `${randomUUID()}\n`);
+  return (await readFile(path, 'utf8')).trim();
 }
 
 async function writeUnlessThere(path: string, text: string): Promise<void> {

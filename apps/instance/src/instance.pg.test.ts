@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
+import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { composeInstance } from './compose.ts';
 import { addUser, type InstanceUnderTest, startInstanceUnderTest, until } from './instance-under-test.ts';
@@ -310,6 +311,44 @@ describe('starting and stopping', () => {
       await rm(other, { recursive: true, force: true });
     }
     expect((await site.call('GET', '/readyz')).status).toBe(200);
+  });
+
+  test('a second instance on the database has an access token beside it too, once', async () => {
+    await using first = await startInstanceUnderTest();
+    const directory = await mkdtemp(join(tmpdir(), 'kiln-second-'));
+    const path = join(directory, 'admin-token');
+    const lines: string[] = [];
+    const start = () =>
+      composeInstance({
+        dataDirectory: directory,
+        databaseURL: first.databaseURL,
+        blobDirectory: join(first.directory, 'blobs'),
+        listen: { host: '127.0.0.1', port: 0 },
+        log: pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) }),
+      });
+    try {
+      {
+        await using second = await start();
+        const token = (await readFile(path, 'utf8')).trim();
+        expect(token).toMatch(/^kiln_[0-9a-f]{64}$/);
+        expect(token).not.toBe(first.adminToken);
+        expect((await stat(path)).mode & 0o777).toBe(0o600);
+        for (const url of [second.url, first.instance.url]) {
+          const reply = await fetch(`${url}/.api/site-config/executor-token`, {
+            headers: { authorization: `token ${token}` },
+          });
+          expect(reply.status).toBe(200);
+        }
+        expect(lines.join()).toContain('give all of them one KILN_SITE_CONFIG_FILE');
+      }
+      // Somebody put it into a safe place: it does not come back.
+      await rm(path);
+      await using _again = await start();
+      await expect(stat(path)).rejects.toThrow('ENOENT');
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+    expect((await first.call('GET', '/.api/jobs')).status).toBe(200);
   });
 
   test('starts again on what it left', async () => {

@@ -37,6 +37,12 @@ create table blob_directory (
   constraint blob_directory_only_row_check CHECK (only_row)
 );
 
+create table data_directories (
+  id uuid not null,
+  first_started_at timestamp with time zone default now() not null,
+  constraint data_directories_pkey PRIMARY KEY (id)
+);
+
 create table executors (
   name text not null,
   queues text[] not null,
