@@ -6,7 +6,7 @@ import type { CommandSurroundings } from './surroundings.ts';
 
 const usage = `Usage: executor install WHAT
 
-Puts on this machine what microVMs need beside the programs of the distribution (QEMU, e2fsprogs, squashfs-tools, skopeo).
+Puts on this machine what microVMs need beside the programs of the distribution (QEMU, e2fsprogs, squashfs-tools).
 Needs apt of a Debian machine, and a minute. What is there already is built anew from the newest packages; running
 VMs keep what they run from. Jobs in Docker containers need none of it.
 

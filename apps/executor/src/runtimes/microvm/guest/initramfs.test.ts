@@ -1,4 +1,3 @@
-import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { cpioArchive } from './cpio.ts';
 import { initramfs, initramfsModules } from './initramfs.ts';
@@ -25,7 +24,7 @@ describe('initramfs', () => {
   });
 
   it('lists the modules in the order in which they can be loaded', () => {
-    const text = gunzipSync(initramfs(parts)).toString('latin1');
+    const text = initramfs(parts).toString('latin1');
     expect(text).toContain('virtio\nvirtio_pci\nvirtio_blk\nsquashfs\n');
   });
 

@@ -6,7 +6,7 @@ import path from 'node:path';
 const guestFiles = ['agent.pl', 'init.pl', 'initramfs-init.sh'] as const;
 
 // Raised when a change of the builder's own code changes what it makes.
-const builderRevision = 1;
+const builderRevision = 2;
 
 export function guestFile(name: (typeof guestFiles)[number]): string {
   return path.join(import.meta.dirname, 'files', name);

@@ -77,8 +77,8 @@ while (1) {
     print "kiln: the agent ended: ", $@ || $!, "\n";
     exit 1;
   }
-  # Orphans of the whole guest end here too.
-  while ((my $pid = wait) != -1) { last if defined $agent && $pid == $agent }
+  # Orphans of the whole guest end here too. Without an agent (no memory, no process to be had) none is waited for.
+  while (defined $agent && (my $pid = wait) != -1) { last if $pid == $agent }
   $RESPAWNED = 1;
   select(undef, undef, undef, 0.1);
 }

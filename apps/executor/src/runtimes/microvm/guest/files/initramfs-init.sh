@@ -1,11 +1,15 @@
 #!/bin/busybox sh
-# Loads the modules, mounts the root drive below a writable layer and goes there. $SECONDS of patience for drives: they
-# appear some milliseconds after their driver.
+# Loads the modules, mounts the root drive below a writable layer and goes there. When it ends otherwise, the kernel
+# panics and the VM ends.
 b=/bin/busybox
 $b mount -t devtmpfs dev /dev
 $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
-while read -r module; do $b insmod "/modules/$module" 2>/dev/null; done </modules/order
+load() { while read -r module; do $b insmod "/modules/$module" 2>/dev/null; done <"/modules/$1"; }
+load order
+set -- /sys/bus/pci/devices/*
+[ -e "$1" ] || load order-without-pci
+# Drives appear some milliseconds after their driver.
 root=
 tries=0
 while [ -z "$root" ] && [ $tries -lt 500 ]; do
