@@ -14,8 +14,12 @@ import type { RuntimeUnderTest } from './runtime-under-test.ts';
 
 const run = promisify(execFile);
 
+export interface MicrovmUnderTest extends RuntimeUnderTest {
+  open(options: Parameters<RuntimeUnderTest['open']>[0]): MicrovmRuntime;
+}
+
 /** The microVM runtime in a network namespace that leads to a made-up internet. */
-export async function microvmUnderTest(): Promise<RuntimeUnderTest> {
+export async function microvmUnderTest(): Promise<MicrovmUnderTest> {
   const guestDirectory = await sharedGuest();
   const shared = await mkdtemp(join(tmpdir(), 'kiln-vm-images-'));
   await loadImages(shared);

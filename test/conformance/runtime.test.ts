@@ -289,7 +289,7 @@ describe.each([
       'dd if=/dev/zero of=file bs=1M count=20; dd if=/dev/zero of=/dev/null bs=1M count=3000',
     );
     expect(usage.cpuSeconds).toBeGreaterThan(0.05);
-    expect(usage.cpuSeconds).toBeLessThan(30);
+    expect(usage.cpuSeconds).toBeLessThan(200);
     expect(usage.peakMemoryBytes).toBeGreaterThan(1024 * 1024);
     expect(usage.diskBytes).toBeGreaterThanOrEqual(20 * 1024 * 1024);
     expect(usage).toMatchObject({ networkRxBytes: 0, networkTxBytes: 0 });

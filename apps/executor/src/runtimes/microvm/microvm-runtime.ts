@@ -11,7 +11,7 @@ import { guestRun } from './guest-run.ts';
 import { openImageStore } from './images/index.ts';
 import { type VmNames, vmNames } from './names.ts';
 import { type VmRecord, vmRecords } from './records.ts';
-import { removeVm } from './removal.ts';
+import { isRunning, removeVm } from './removal.ts';
 import { createVmSandbox, type VmSandbox } from './sandbox.ts';
 import { tryOutFix, tryStep } from './try-step.ts';
 import { machineFindings, noGuest } from './validate.ts';
@@ -240,8 +240,9 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     create: (job, signal) => open(job, false, signal),
     async sweep(signal) {
       for (const record of await records.abandoned(new Set(live.keys()))) {
-        if (record.kept) continue;
         signal.throwIfAborted();
+        // Of one that is kept, only what is left after it has ended by itself.
+        if (record.kept && record.process && (await isRunning(record.process))) continue;
         try {
           await removeVm(record, vmsDirectory);
           await records.remove(record.sandbox);

@@ -136,6 +136,8 @@ function sandboxOf(
   /** Ends steps that run when the sandbox is given up. */
   const gone = new AbortController();
   const running = new Set<Promise<unknown>>();
+  /** Of what earlier steps wrote outside the workspace. */
+  const removals = new Set<Promise<void>>();
   let stepCount = 0;
   let isReleased = false;
   let removal: Promise<void> | undefined;
@@ -193,6 +195,8 @@ function sandboxOf(
   ): Promise<StepResult> {
     stepCount += 1;
     const number = stepCount;
+    // An earlier step may have filled the disk that this one needs.
+    await Promise.all(removals);
     const result = await runStep(
       {
         channel,
@@ -203,8 +207,8 @@ function sandboxOf(
         drivesDirectory: around.names.directory,
         minFreeDiskBytes: around.minFreeDiskBytes,
         later(work) {
-          running.add(work);
-          work.finally(() => running.delete(work));
+          removals.add(work);
+          work.finally(() => removals.delete(work));
         },
       },
       step,
@@ -265,6 +269,7 @@ function sandboxOf(
     async [Symbol.asyncDispose]() {
       gone.abort();
       while (running.size > 0) await Promise.allSettled(running);
+      await Promise.all(removals);
       removal ??= remove();
       await removal;
     },

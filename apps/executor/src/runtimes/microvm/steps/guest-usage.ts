@@ -10,7 +10,7 @@ export interface GuestUsage {
   fullDrive?: 'workspace' | 'scratch';
 }
 
-/** Below this a drive counts as full: file systems keep a little back. */
+/** With less than this for ordinary use, a drive counts as full. What the file system keeps back for itself is free, but not for use. */
 const fullBytes = 256 * 1024;
 
 /** Prints what {@link parseGuestUsage} reads. `$1`: the step's control group. */
@@ -18,8 +18,8 @@ export const usageScript = `
 sed 's/^/cpu /' "$1/cpu.stat"
 echo "peak $(cat "$1/memory.peak")"
 sed 's/^/memory /' "$1/memory.events"
-stat -f -c 'work %S %b %f' /work
-stat -f -c 'scratch %S %b %f' /run/scratch
+stat -f -c 'work %S %b %f %a' /work
+stat -f -c 'scratch %S %b %f %a' /run/scratch
 `;
 
 export function parseGuestUsage(text: string): GuestUsage {
@@ -43,7 +43,8 @@ export function parseGuestUsage(text: string): GuestUsage {
 }
 
 function driveUse(text: string, name: string): { used: number; free: number } | undefined {
-  const [, size, blocks, free] = new RegExp(`^${name} (\\d+) (\\d+) (\\d+)$`, 'm').exec(text) ?? [];
-  const [used, left] = [(Number(blocks) - Number(free)) * Number(size), Number(free) * Number(size)];
+  const figures = new RegExp(`^${name} (\\d+) (\\d+) (\\d+) (\\d+)$`, 'm').exec(text) ?? [];
+  const [, size, blocks, free, available] = figures.map(Number);
+  const [used, left] = [(Number(blocks) - Number(free)) * Number(size), Number(available) * Number(size)];
   return Number.isSafeInteger(used) && Number.isSafeInteger(left) ? { used, free: left } : undefined;
 }
