@@ -14,7 +14,7 @@ const maxRecoverySeconds = 30;
 const patienceSeconds = 90;
 /** Longer than the lease (25 s) and than any statement may take (30 s). */
 const holdSeconds = 60;
-/** A tenth of what two tenants submit; were they to wait for the held lane, it would be a third of that. */
+/** A tenth of what the other two tenants do on a busy machine. */
 const minJobsPerSecond = 1.5;
 
 let site: ChaosSite;

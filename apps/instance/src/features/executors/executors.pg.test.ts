@@ -98,6 +98,19 @@ describe('executors', () => {
     expect((await executors.capacity.now()).codeintel).toEqual({ executors: 0, withLimits: 0 });
   });
 
+  it('remembers that for a moment, but not past a change that it knows of', async () => {
+    const recent = async () => (await executors.capacity.recent()).batches.executors;
+    const before = await recent();
+    await executors.beat(beat('six', { queues: ['batches'] }));
+    expect(await recent()).toBe(before + 1);
+    await executors.setDraining('six', true);
+    expect(await recent()).toBe(before);
+    await executors.setDraining('six', false);
+    expect(await recent()).toBe(before + 1);
+    await executors.beat(beat('six', { queues: ['batches'], endedBecause: 'done' }));
+    expect(await recent()).toBe(before);
+  });
+
   it('tells every instance of draining at once', async () => {
     await using other = await openExecutors(test.database, log);
     await executors.beat(beat('six'));
