@@ -1,7 +1,6 @@
 import { buildGuest, type InstallOptions } from './install.ts';
 import { type Guest, newestGuest } from './installed.ts';
 
-export { GuestBuildError } from './guest-build-error.ts';
 export type { Guest } from './installed.ts';
 
 /** The newest complete build below the directory that fits this version of Kiln, or undefined. */
