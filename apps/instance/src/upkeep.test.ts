@@ -1,5 +1,6 @@
 import { pino } from 'pino';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { DatabaseUnavailableError } from './database/index.ts';
 import { startUpkeep } from './upkeep.ts';
 
 let lines: { level: number; task: string; msg: string }[];
@@ -35,6 +36,27 @@ describe('startUpkeep', () => {
     expect(mostAtOnce).toBe(1);
     expect(lines[0]).toMatchObject({ level: 50, task: 'sweep', msg: expect.stringContaining('tried again') });
     expect(lines[1]).toMatchObject({ level: 30, task: 'sweep', done: 2 });
+  });
+
+  test('calls nobody for a failure of the database that passes', async () => {
+    const { promise: twice, resolve } = Promise.withResolvers<void>();
+    let runs = 0;
+    await using _upkeep = startUpkeep(
+      [
+        {
+          name: 'sweep',
+          everySeconds: 0.01,
+          async run() {
+            if (++runs === 2) resolve();
+            if (runs === 1) throw new DatabaseUnavailableError('it restarts');
+            return 0;
+          },
+        },
+      ],
+      log,
+    );
+    await twice;
+    expect(lines).toMatchObject([{ level: 40, task: 'sweep' }]);
   });
 
   test('stops a task that runs, and waits for it', async () => {

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { isPassingFailure } from './database/index.ts';
 
 /** Work that is done again and again while the instance runs. */
 export interface UpkeepTask {
@@ -39,8 +40,10 @@ async function keepUp(
       const done = await run(signal);
       if (done > 0) log.info({ task: name, done }, 'upkeep');
     } catch (err) {
+      // A database that restarts heals by itself: nobody needs to act.
+      const level = isPassingFailure(err) ? 'warn' : 'error';
       if (!signal.aborted)
-        log.error({ err, task: name }, 'upkeep failed; it is tried again at its next turn');
+        log[level]({ err, task: name }, 'upkeep failed; it is tried again at its next turn');
     }
     seconds = everySeconds;
   }
