@@ -110,6 +110,36 @@ describe('a guest that stays', () => {
   });
 });
 
+test('a guest that answers and does nothing more is ended when its job is', {
+  timeout: 3 * bootMs,
+}, async () => {
+  const job = await startJob();
+  const stop = new AbortController();
+  const running = job.run('echo started; until [ -e go ]; do sleep 0.1; done', {
+    signal: stop.signal,
+  });
+  await job.started;
+  // What the executor asks of the guest after a step goes through its shell.
+  await job.asRoot(`
+    cat >/run/forever <<'END'
+#!/usr/bin/perl
+sleep 1000 while 1;
+END
+    chmod +x /run/forever; mount --bind /run/forever /bin/sh; : >/work/go`);
+  const outcome = running.then(
+    () => 'a result',
+    (error: Error) => error,
+  );
+  expect(
+    await within(
+      5000,
+      outcome.then(() => true),
+    ).catch(() => 'still running'),
+  ).toBe('still running');
+  stop.abort();
+  expect(await within(endsMs, outcome)).toMatchObject({ name: 'SandboxError' });
+});
+
 describe('a guest that is lost', () => {
   /** Process 1 keeps starting the agent, in a process that looks like itself but for the port that it has open. */
   const toAgent = (signal: string) =>

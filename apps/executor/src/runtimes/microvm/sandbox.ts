@@ -58,6 +58,12 @@ export interface VmSandbox extends Sandbox {
 
 /** QMP's `quit` takes a moment; there is nothing in the VM that must be saved. */
 const stopMilliseconds = 500;
+const syncMilliseconds = 30_000;
+/**
+ * A guest that is no longer ours may answer and do nothing. What is asked of it ends within this, or the VM is ended. Longer
+ * than a step's own end takes on a machine that has much else to do.
+ */
+const guestMilliseconds = 90_000;
 /** The guest's kernel and agent, and what the kernel needs to keep account of the job's memory. */
 const guestMemoryBytes = 256 * 1024 ** 2;
 const memoryShare = 1 / 50;
@@ -109,7 +115,10 @@ export async function createVmSandbox(
       signal,
     );
     try {
-      await setUpGuest(booted.channel, { ...around, network: booted.network }, job.notice, signal);
+      await unlessStopped(
+        setUpGuest(booted.channel, { ...around, network: booted.network }, job.notice, signal),
+        signal,
+      );
     } catch (error) {
       await booted.channel[Symbol.asyncDispose]();
       await booted.vm.stop(0);
@@ -152,6 +161,38 @@ function sandboxOf(
       return `the VM was ended: ${reason.message}${consoleText(vm)}`;
     }),
   ]);
+
+  function endVm(): void {
+    vm.stop(0).catch((error) =>
+      job.notice(`the VM could not be ended yet: ${error instanceof Error ? error.message : String(error)}`),
+    );
+  }
+
+  /** Ends the VM when this has not ended in time. */
+  async function inTime<Result>(work: Promise<Result>): Promise<Result> {
+    const timer = setTimeout(endVm, guestMilliseconds);
+    try {
+      return await whileAlive(work);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Ends the VM when this goes on although it was told to stop. */
+  async function untilStopped<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
+    let timer: NodeJS.Timeout | undefined;
+    const onAbort = (): void => {
+      timer = setTimeout(endVm, guestMilliseconds);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    try {
+      return await whileAlive(work);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
 
   /** Of something that needs the VM: ends also when that dies. */
   async function whileAlive<Result>(work: Promise<Result>): Promise<Result> {
@@ -223,7 +264,8 @@ function sandboxOf(
     signal: AbortSignal,
     work: (either: AbortSignal) => Promise<Result>,
   ): Promise<Result> {
-    const outcome = whileAlive(work(AbortSignal.any([signal, gone.signal])));
+    const either = AbortSignal.any([signal, gone.signal]);
+    const outcome = untilStopped(work(either), either);
     running.add(outcome);
     try {
       return await outcome;
@@ -233,7 +275,12 @@ function sandboxOf(
   }
 
   async function remove(): Promise<void> {
-    if (around.keepIn !== undefined) await guestRun(channel, ['sync']).catch(() => undefined);
+    // What the guest has not written yet is missing from the kept disk; a guest that does not answer holds up nothing.
+    if (around.keepIn !== undefined)
+      await Promise.race([
+        guestRun(channel, ['sync']).catch(() => undefined),
+        wait(syncMilliseconds, undefined, { ref: false }),
+      ]);
     await channel[Symbol.asyncDispose]();
     await vm.stop(stopMilliseconds);
     if (around.keepIn !== undefined) await keepWorkspace(around, job, around.keepIn);
@@ -249,7 +296,7 @@ function sandboxOf(
     async readFile(path, maxBytes) {
       const inGuest = workspacePath(path);
       if (inGuest === undefined) return undefined;
-      return whileAlive(
+      return inTime(
         channel.readFile(inGuest, maxBytes).catch((error: unknown) => {
           // Larger than allowed, or no regular file.
           if (error instanceof Error && error.name === 'GuestError') return undefined;
@@ -260,7 +307,7 @@ function sandboxOf(
     async removeFile(name) {
       if (name.includes('/') || name === '..')
         throw new RangeError(`${JSON.stringify(name)} is not a file name`);
-      return (await whileAlive(guestScript(channel, removeFileScript, [name]))).trim() === 'was there';
+      return (await inTime(guestScript(channel, removeFileScript, [name]))).trim() === 'was there';
     },
     async release() {
       isReleased = true;
@@ -282,6 +329,19 @@ const guestsOwn: MountedImage = {
   env: [],
   user: { uid: 0, gid: 0, additionalGids: [] },
 };
+
+/** Does not wait for work that ignores the signal. */
+async function unlessStopped<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  const stopped = Promise.withResolvers<never>();
+  const onAbort = (): void => stopped.reject(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([work, stopped.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
 
 const removeFileScript = `
 cd /work

@@ -165,7 +165,7 @@ async function endContainer(
   gently: boolean,
 ): Promise<void> {
   if (gently) {
-    await guestRun(channel, crun([], 'kill', place.id, 'TERM')).catch(() => undefined);
+    guestRun(channel, crun([], 'kill', place.id, 'TERM')).catch(() => undefined);
     await Promise.race([process.exit.catch(() => undefined), wait(graceMilliseconds)]);
   }
   const killed = guestScript(channel, killScript, [place.cgroup]);
