@@ -28,7 +28,7 @@ export interface SandboxesStart {
 }
 
 export const isolationNeeds: Readonly<Record<DemoIsolation, readonly NeedName[]>> = {
-  microvm: ['git', 'nftables', 'busybox', 'qemu', 'ext4', 'squashfs'],
+  microvm: ['git', 'nftables', 'busybox', 'qemu', 'iproute', 'ext4', 'squashfs'],
   docker: ['git', 'docker', 'nftables', 'busybox'],
 };
 

@@ -3,7 +3,16 @@ import { request } from 'node:http';
 import path from 'node:path';
 
 /** What Kiln may need from the machine, beside Node and npm packages. */
-export const needNames = ['git', 'docker', 'nftables', 'busybox', 'qemu', 'ext4', 'squashfs'] as const;
+export const needNames = [
+  'git',
+  'docker',
+  'nftables',
+  'busybox',
+  'qemu',
+  'iproute',
+  'ext4',
+  'squashfs',
+] as const;
 /** What the tests need besides. */
 export const testNeedNames = [...needNames, 'registry'] as const;
 export type NeedName = (typeof testNeedNames)[number];
@@ -54,6 +63,19 @@ export const needs: Readonly<Record<NeedName, Need>> = {
       zypper: 'qemu-x86',
     },
     present: (env) => onPath('qemu-system-x86_64', env).then(Boolean),
+  },
+  iproute: {
+    why: 'iproute2: makes the networks of microVMs',
+    packages: {
+      apt: 'iproute2',
+      dnf: 'iproute-tc',
+      apk: 'iproute2',
+      pacman: 'iproute2',
+      zypper: 'iproute2',
+    },
+    // Both: busybox has an `ip` of its own, which knows less.
+    present: async (env) =>
+      (await onPath('ip', env)) !== undefined && (await onPath('tc', env)) !== undefined,
   },
   ext4: {
     why: 'e2fsprogs: makes the drives of microVMs',

@@ -32,6 +32,17 @@ test.each(['help', 'h', '--help', '-h'])('%s lists the commands', async (name) =
   expect(out).toMatch(/run .*\n.*\n.*validate/);
 });
 
+test.each(['run', 'validate', 'install', 'test-vm', 'attach', 'image', 'config'])(
+  '%s --help explains it and does nothing',
+  async (name) => {
+    expect(await run([name, '--help'])).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/Usage: executor/),
+      err: '',
+    });
+  },
+);
+
 test.each(['version', '--version', '-v'])('%s prints the version', async (name) => {
   expect(await run([name])).toMatchObject({
     code: 0,

@@ -43,6 +43,9 @@ The first SIGTERM, SIGINT or SIGHUP lets running jobs finish; the second gives t
 Exit code: 0 after a stop that was asked for, 1 after a mistake or a failure.
 `;
 
+/** Commands that {@link usage} says all of; the others have a text of their own, or take the rest as it is. */
+const withUsage: ReadonlySet<string> = new Set(['run', 'validate', 'config', 'test-vm', 'version']);
+
 /**
  * Runs one command of the `executor` program.
  * @returns its exit code
@@ -65,6 +68,10 @@ export async function runCommandLine(surroundings: CommandSurroundings): Promise
 async function dispatch(surroundings: CommandSurroundings): Promise<number> {
   const { args, out } = surroundings;
   const [command = 'run', ...rest] = args;
+  if (withUsage.has(command) && rest.some((option) => option === '--help' || option === '-h')) {
+    out(usage);
+    return 0;
+  }
   switch (command) {
     case 'run':
       checkOptions(rest, ['--verify']);
@@ -92,6 +99,10 @@ async function dispatch(surroundings: CommandSurroundings): Promise<number> {
       return runTestVm(surroundings, testVmOptions(rest));
     case 'attach': {
       const [name, ...program] = rest;
+      if (name === '--help' || name === '-h') {
+        out(usage);
+        return 0;
+      }
       if (name === undefined || name.startsWith('-'))
         throw new Error('write "executor attach NAME [COMMAND...]"');
       return runAttach(surroundings, name, program);

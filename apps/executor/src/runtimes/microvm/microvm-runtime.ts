@@ -14,7 +14,7 @@ import { type VmRecord, vmRecords } from './records.ts';
 import { isRunning, removeVm } from './removal.ts';
 import { createVmSandbox, type VmSandbox } from './sandbox.ts';
 import { tryOutFix, tryStep } from './try-step.ts';
-import { machineFindings, noGuest } from './validate.ts';
+import { directoryFindings, machineFindings, noGuest } from './validate.ts';
 import { controlSocket, createQemu, qemuVersion } from './vmm/index.ts';
 
 export interface MicrovmRuntimeOptions {
@@ -223,7 +223,10 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     },
     async validate(signal) {
       const guest = await currentGuest();
-      const findings = await machineFindings(guest, options.networkNamespace);
+      const findings = [
+        ...directoryFindings(join(newNames(0, 0).directory, controlSocket)),
+        ...(await machineFindings(guest, options.networkNamespace)),
+      ];
       if (guest === undefined || findings.some(({ severity }) => severity === 'error')) return findings;
       return [...findings, ...accelerationFindings(await acceleration(guest, signal))];
     },

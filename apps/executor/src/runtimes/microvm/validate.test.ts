@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { platformFindings } from './validate.ts';
+import { directoryFindings, platformFindings } from './validate.ts';
 
 test('another platform is told, with the way out', () => {
   for (const [platform, architecture] of [
@@ -16,4 +16,11 @@ test('root is needed', () => {
     { message: expect.stringContaining('root') },
   ]);
   expect(platformFindings('linux', 'x64', 0)).toEqual([]);
+});
+
+test('refuses a data directory in which no socket of a VM can be reached', () => {
+  expect(directoryFindings(`/${'d'.repeat(106)}`)).toEqual([]);
+  expect(directoryFindings(`/${'ü'.repeat(54)}`)).toMatchObject([
+    { severity: 'error', message: expect.stringContaining('is 2 bytes too long') },
+  ]);
 });

@@ -43,6 +43,22 @@ export async function machineFindings(
   ];
 }
 
+/** Linux takes no longer path for a socket, without the byte that ends it. */
+const maxSocketPathBytes = 107;
+
+/** @param socketPath of any VM: all are of one length */
+export function directoryFindings(socketPath: string): Finding[] {
+  const tooMany = Buffer.byteLength(socketPath) - maxSocketPathBytes;
+  if (tooMany <= 0) return [];
+  return [
+    {
+      severity: 'error',
+      message: `EXECUTOR_DATA_DIR is ${tooMany} bytes too long for the sockets of VMs, such as ${socketPath}`,
+      fix: 'Give EXECUTOR_DATA_DIR a shorter path.',
+    },
+  ];
+}
+
 export const noGuest: Finding = {
   severity: 'error',
   message: 'no guest for microVMs is installed: kernel and root image',
