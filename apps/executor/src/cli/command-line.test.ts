@@ -65,7 +65,11 @@ test('an unknown option and a missing part are told', async () => {
 test('what test-vm and attach cannot do is told with the way out', async () => {
   expect(await run(['test-vm', '--repo', 'r'])).toMatchObject({
     code: 1,
-    err: expect.stringContaining('use --directory'),
+    err: expect.stringContaining('--repo and --revision go together'),
+  });
+  expect(await run(['test-vm', '--repo', 'r', '--revision', 'main', '--directory', 'd'])).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('one of both'),
   });
   expect(await run(['test-vm', '--network', 'x'])).toMatchObject({
     code: 1,

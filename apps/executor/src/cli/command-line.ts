@@ -22,6 +22,8 @@ Commands:
   install WHAT        build what microVMs run: kernel, image or all; "executor install --help" explains each
   test-vm             boot a VM like those of jobs and leave it running, to look into
     --directory DIR   with a copy of a directory as its workspace
+    --repo NAME       with a repository of the instance as its workspace,
+    --revision REV    at this commit or branch
     --network none    without a network
     --name-only       print nothing but its name
     --remove NAME     remove one that was left
@@ -128,14 +130,22 @@ function testVmOptions(rest: readonly string[]): TestVmOptions {
       revision: { type: 'string' },
     },
   });
-  if (values.repo !== undefined || values.revision !== undefined)
+  const { directory, repo, revision } = values;
+  if ((repo === undefined) !== (revision === undefined))
     throw new Error(
-      'the instance gives a repository only to a job that clones it, so --repo and --revision cannot be served; clone it yourself and use --directory',
+      '--repo and --revision go together: a repository of the instance and its commit or branch',
     );
+  if (directory !== undefined && repo !== undefined)
+    throw new Error('the workspace is one of both: --directory, or --repo with --revision');
   if (values.network !== 'public' && values.network !== 'none')
     throw new Error(`--network takes public or none, not ${JSON.stringify(values.network)}`);
   return {
-    directory: values.directory,
+    workspace:
+      directory !== undefined
+        ? { directory }
+        : repo !== undefined && revision !== undefined
+          ? { repo, revision }
+          : undefined,
     network: values.network,
     nameOnly: values['name-only'],
     remove: values.remove,

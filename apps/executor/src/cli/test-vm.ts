@@ -1,13 +1,14 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openMicrovmRuntime } from '../choose-runtime.ts';
 import { start } from './start.ts';
 import type { CommandSurroundings } from './surroundings.ts';
+import { cloneForTestVm, type TestVmRepository } from './test-vm-repository.ts';
 
 export interface TestVmOptions {
-  /** Copied into the VM as the workspace. */
-  directory: string | undefined;
+  /** What the VM's workspace holds: a copy of a directory, or a repository of the instance; undefined: nothing. */
+  workspace: { directory: string } | TestVmRepository | undefined;
   /** Prints nothing but the VM's name, for scripts. */
   nameOnly: boolean;
   /** Removes a VM instead. */
@@ -29,19 +30,22 @@ export async function runTestVm(surroundings: CommandSurroundings, options: Test
     err(`there is no VM ${JSON.stringify(options.remove)} here; those left running: ${await names()}\n`);
     return 1;
   }
-  const signal = AbortSignal.timeout(bootSeconds * 1000);
+  const interruption = new AbortController();
+  surroundings.onSignal((name) => interruption.abort(new Error(`stopped by ${name}`)));
+  const inTime = () => AbortSignal.any([interruption.signal, AbortSignal.timeout(bootSeconds * 1000)]);
   const begin = performance.now();
-  const findings = await runtime.validate(signal);
+  const findings = await runtime.validate(inTime());
   const mistakes = findings.filter(({ severity }) => severity === 'error');
   for (const { message, fix } of mistakes) err(`${message}\n  -> ${fix}\n`);
   if (mistakes.length > 0) return 1;
-  const empty = await mkdtemp(join(tmpdir(), 'kiln-test-vm-'));
+  const temporary = await mkdtemp(join(tmpdir(), 'kiln-test-vm-'));
   try {
+    const workspaceDirectory = await prepareWorkspace(temporary);
     const name = await runtime.keep(
       {
         id: 0,
         attempt: 0,
-        workspaceDirectory: options.directory ?? empty,
+        workspaceDirectory,
         images: [],
         network: options.network,
         limits: {
@@ -52,7 +56,7 @@ export async function runTestVm(surroundings: CommandSurroundings, options: Test
         registryAuth: {},
         notice: (line) => err(`${line}\n`),
       },
-      signal,
+      inTime(),
     );
     if (options.nameOnly) {
       out(`${name}\n`);
@@ -67,7 +71,21 @@ export async function runTestVm(surroundings: CommandSurroundings, options: Test
 `);
     return 0;
   } finally {
-    await rm(empty, { recursive: true });
+    await rm(temporary, { recursive: true });
+  }
+
+  async function prepareWorkspace(temporary: string): Promise<string> {
+    const { workspace } = options;
+    if (workspace !== undefined && 'directory' in workspace) return workspace.directory;
+    const directory = join(temporary, 'workspace');
+    await mkdir(directory);
+    if (workspace !== undefined) {
+      const path = surroundings.env['PATH'] ?? '';
+      const write = options.nameOnly ? err : out;
+      const places = { directory, stateDirectory: temporary, path };
+      await cloneForTestVm(started, workspace, places, write, interruption.signal);
+    }
+    return directory;
   }
 
   async function names(): Promise<string> {

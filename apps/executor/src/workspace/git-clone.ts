@@ -9,13 +9,19 @@ import { runHostCommand } from './host-command.ts';
 import { makeDirectoryInside, pathComponents } from './inside.ts';
 import { noteWhatIsMissing } from './missing-contents.ts';
 
+/** What to clone, as job documents name it. */
+type CloneSource = Pick<
+  JobDocument,
+  'repositoryName' | 'commit' | 'repositoryDirectory' | 'fetchTags' | 'shallowClone' | 'sparseCheckout'
+>;
+
 export interface CloneOptions {
-  document: JobDocument;
+  document: CloneSource;
   workspaceDirectory: string;
   /** A private directory of this executor. */
   stateDirectory: string;
-  client: JobClient;
-  log: JobLog;
+  client: Pick<JobClient, 'forward'>;
+  log: Pick<JobLog, 'begin'>;
   path: string;
   signal: AbortSignal;
 }
@@ -97,7 +103,7 @@ export async function cloneRepository(options: CloneOptions): Promise<void> {
   await git('set-remote', ['remote', 'set-url', 'origin', repositoryName]);
 }
 
-function fetchFlags(document: JobDocument): string[] {
+function fetchFlags(document: CloneSource): string[] {
   const { fetchTags, shallowClone, sparseCheckout } = document;
   return [
     ...(fetchTags ? ['--tags'] : shallowClone ? ['--no-tags'] : []),

@@ -24,7 +24,7 @@ class HostCommandError extends Error {
  */
 export async function runHostCommand(
   command: HostCommand,
-  log: JobLog,
+  log: Pick<JobLog, 'begin'>,
   signal: AbortSignal,
   again: (entry: LogEntry) => Promise<boolean> = async () => false,
 ): Promise<void> {

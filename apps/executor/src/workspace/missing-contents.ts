@@ -14,7 +14,7 @@ export interface CheckedOut {
   directory: string;
   /** Environment of git for a repository that is not trusted. */
   env: Readonly<Record<string, string>>;
-  log: JobLog;
+  log: Pick<JobLog, 'begin'>;
   signal: AbortSignal;
 }
 
