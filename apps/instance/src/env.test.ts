@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { readInstanceSettings, SettingsError } from './env.ts';
+import { misspeltSettings, readInstanceSettings, SettingsError } from './env.ts';
 
 describe('readInstanceSettings', () => {
   test('has defaults, and takes an empty variable for one that is not set', () => {
@@ -60,4 +60,19 @@ describe('readInstanceSettings', () => {
       expect(message).not.toContain('hunter2');
     }
   });
+});
+
+test('slips of the keyboard are found, and variables of others left alone', () => {
+  const mistaken = { KILN_DATABSE_URL: 'postgres://u:hunter2@h/d', KILN_DATADIR: '/d' };
+  const others = {
+    KILN_URL: 'u',
+    KILN_TOKEN: 't',
+    KILN_PORT: 'tcp://10.0.0.1:80',
+    KILN_SERVICE_HOST: 'h',
+    PATH: '/bin',
+  };
+  expect(misspeltSettings({ ...mistaken, ...others, KILN_LISTEN: ':80' })).toEqual([
+    'KILN_DATABSE_URL is no setting; did you mean KILN_DATABASE_URL?',
+    'KILN_DATADIR is no setting; did you mean KILN_DATA_DIR?',
+  ]);
 });

@@ -1,3 +1,4 @@
+import { editDistance } from '@kiln/protocol';
 import { z } from 'zod';
 import { parseListenAddress } from './listen-address.ts';
 
@@ -91,6 +92,21 @@ export function readInstanceSettings(env: Readonly<Record<string, string | undef
   throw new SettingsError(
     result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('\n'),
   );
+}
+
+/** Edits by which a variable's name may differ from the one that was meant. */
+const longestSlip = 2;
+
+/** Variables that are set and have no effect, and what was probably meant: a line for each. */
+export function misspeltSettings(env: Readonly<Record<string, string | undefined>>): string[] {
+  const known = Object.keys(instanceSettings.shape);
+  return Object.keys(env)
+    .filter((name) => name.startsWith('KILN_') && !known.includes(name))
+    .toSorted()
+    .flatMap((name) => {
+      const meant = known.find((candidate) => editDistance(candidate, name) <= longestSlip);
+      return meant === undefined ? [] : [`${name} is no setting; did you mean ${meant}?`];
+    });
 }
 
 /** What proxies are believed: how many, or which addresses. */

@@ -1,5 +1,5 @@
 export { composeInstance as startInstance, type Instance, type InstanceOptions } from './compose.ts';
 export { DatabaseStartError } from './database/index.ts';
-export { type InstanceSettings, readInstanceSettings, SettingsError } from './env.ts';
+export { type InstanceSettings, misspeltSettings, readInstanceSettings, SettingsError } from './env.ts';
 export { SiteConfigError } from './features/site-config/index.ts';
 export { type ListenAddress, parseListenAddress } from './listen-address.ts';

@@ -1,6 +1,7 @@
 export * from './byte-sizes.ts';
 export * from './docker-auth.ts';
 export * from './durations.ts';
+export * from './edit-distance.ts';
 export * from './extensions.ts';
 export * from './job-states.ts';
 export * from './queues.ts';

@@ -26,6 +26,7 @@ async function serve(options: ServeOptions, invocation: Invocation): Promise<voi
     ...(options.data === undefined ? {} : { KILN_DATA_DIR: options.data }),
     ...(options.listen === undefined ? {} : { KILN_LISTEN: options.listen }),
   };
+  for (const line of instances.misspeltSettings(env)) invocation.stderr.write(`warning: ${line}\n`);
   try {
     const settings = instances.readInstanceSettings(env);
     await using instance = await instances.startInstance({

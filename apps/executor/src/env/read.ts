@@ -1,4 +1,4 @@
-import { distance } from './distance.ts';
+import { editDistance } from '@kiln/protocol';
 import { sharedSecret } from './kinds.ts';
 import { checkRules } from './rules.ts';
 import type { DefaultFacts, Variable } from './variable.ts';
@@ -181,7 +181,7 @@ function closest(name: string, known: readonly string[]): string | undefined {
   const near = known
     .filter((candidate) => candidate.length >= shortestGuessed)
     .filter((candidate) => Math.abs(candidate.length - written.length) <= most)
-    .map((candidate) => ({ candidate, slips: distance(candidate, written) }))
+    .map((candidate) => ({ candidate, slips: editDistance(candidate, written) }))
     .filter(({ slips }) => slips <= most)
     .sort((a, b) => a.slips - b.slips);
   return near[0]?.candidate;

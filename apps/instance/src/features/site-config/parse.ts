@@ -1,3 +1,4 @@
+import { editDistance } from '@kiln/protocol';
 import { findNodeAtLocation, type Node, type ParseError, parseTree, printParseErrorCode } from 'jsonc-parser';
 import type { z } from 'zod';
 import { type SiteConfigValues, siteConfigKeys, siteConfigSchema, toValues } from './schema.ts';
@@ -110,19 +111,4 @@ function suggestion(key: string): string {
     return `: did you mean "${closest.known}"?`;
   }
   return `; known keys are ${siteConfigKeys.join(', ')}`;
-}
-
-/** Levenshtein distance: how many letters to insert, delete or replace. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, letter] of [...a].entries()) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      next.push(
-        Math.min((next[j] ?? 0) + 1, (row[j + 1] ?? 0) + 1, (row[j] ?? 0) + (letter === b[j] ? 0 : 1)),
-      );
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

@@ -1,5 +1,5 @@
-/** Number of characters to insert, delete or replace to turn one text into the other. */
-export function distance(a: string, b: string): number {
+/** How many characters to insert, delete or replace to turn one text into the other. */
+export function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let row = 1; row <= a.length; row++) {
     const current = [row];
