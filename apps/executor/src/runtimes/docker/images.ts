@@ -3,6 +3,7 @@ import type { DockerAuthConfig } from '@kiln/protocol';
 import { z } from 'zod';
 import { type ImageReference, parseImageReference } from '../registries/index.ts';
 import { SandboxError } from '../runtime.ts';
+import { untilAborted } from '../until-aborted.ts';
 import { type Engine, enginePath } from './engine.ts';
 import { EngineError, isGone } from './engine-errors.ts';
 import { pullImage } from './image-pull.ts';
@@ -258,16 +259,4 @@ function imageError(
       cause: error,
     },
   );
-}
-
-async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }

@@ -14,6 +14,7 @@ import {
   type StepStreams,
 } from '../runtime.ts';
 import { directoryInContainer, scriptInContainer, workspaceTarget } from '../step/index.ts';
+import { untilAborted } from '../until-aborted.ts';
 import { type AttachedImages, attachedImages, type MountedImage } from './attached-images.ts';
 import { type BootedVm, bootVm, consoleText } from './boot.ts';
 import type { GuestChannel } from './channel/index.ts';
@@ -115,7 +116,7 @@ export async function createVmSandbox(
       signal,
     );
     try {
-      await unlessStopped(
+      await untilAborted(
         setUpGuest(booted.channel, { ...around, network: booted.network }, job.notice, signal),
         signal,
       );
@@ -329,19 +330,6 @@ const guestsOwn: MountedImage = {
   env: [],
   user: { uid: 0, gid: 0, additionalGids: [] },
 };
-
-/** Does not wait for work that ignores the signal. */
-async function unlessStopped<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  const stopped = Promise.withResolvers<never>();
-  const onAbort = (): void => stopped.reject(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  try {
-    return await Promise.race([work, stopped.promise]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
-}
 
 const removeFileScript = `
 cd /work

@@ -7,6 +7,7 @@ import {
   type RegistryLogin,
 } from '../../registries/index.ts';
 import { SandboxError } from '../../runtime.ts';
+import { untilAborted } from '../../until-aborted.ts';
 import { diskFull, inWords } from './disk-full.ts';
 import { ImageError } from './image-error.ts';
 import { loadArchive, localName } from './load.ts';
@@ -309,16 +310,4 @@ function sandboxError(text: string, error: unknown, allowLocalImages: boolean): 
     infrastructure: cause instanceof ImageError ? cause.infrastructure : true,
     cause: error,
   });
-}
-
-async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }
