@@ -1,7 +1,7 @@
 import { kilnVersion } from '@kiln/protocol';
 import { shutDownSeconds, startExecutor } from '../executor.ts';
 import type { Runtime } from '../runtimes/runtime.ts';
-import { checkMachine } from './checks.ts';
+import { checkCapacity, checkMachine } from './checks/index.ts';
 import { start } from './start.ts';
 import type { CommandSurroundings } from './surroundings.ts';
 
@@ -19,12 +19,14 @@ export async function runExecutor(
   await using runtime = chosen;
   for (const warning of warnings) log.warn({ warning }, 'settings');
   const checks = await checkMachine(settings, runtime, env, { tryOut: options.verify });
-  for (const { name, state, message, fix } of checks) {
+  for (const { name, state, message, fix } of checks)
     if (state === 'error' || (state === 'warning' && options.verify))
       err(`${name}: ${message}${fix === '' ? '' : `\n  -> ${fix}`}\n`);
     else if (state === 'warning') log.warn({ check: name, fix }, message);
-  }
   if (checks.some(({ state }) => state === 'error')) return 1;
+  // Jobs that ask for less than they may still run on a small machine.
+  for (const { name, state, message, fix } of await checkCapacity(settings))
+    if (state !== 'ok') log.warn({ check: name, fix }, message);
 
   const executor = await startExecutor({
     settings,

@@ -1,6 +1,15 @@
 import { SettingsError } from '../env/index.ts';
-import { type Check, checkInstance, checkMachine } from './checks.ts';
-import { checkExporters } from './exporters.ts';
+import {
+  type Check,
+  checkCapacity,
+  checkExporters,
+  checkHost,
+  checkInstance,
+  checkMachine,
+  checkResolvers,
+  checkSameMachine,
+  checksText,
+} from './checks/index.ts';
 import { type Start, start } from './start.ts';
 import type { CommandSurroundings } from './surroundings.ts';
 
@@ -10,17 +19,11 @@ export async function runValidate(
   options: { json: boolean },
 ): Promise<number> {
   const checks = await runChecks(surroundings);
-  const failed = checks.filter(({ state }) => state === 'error').length;
-  if (options.json) {
-    surroundings.out(`${JSON.stringify({ ok: failed === 0, checks }, null, 2)}\n`);
-    return failed === 0 ? 0 : 1;
-  }
-  for (const { name, state, message, fix } of checks) {
-    surroundings.out(`${state.padEnd(7)}  ${name}: ${message}\n`);
-    if (fix !== '') surroundings.out(`         -> ${fix}\n`);
-  }
-  surroundings.out(failed === 0 ? 'All checks passed.\n' : `${failed} of ${checks.length} checks failed.\n`);
-  return failed === 0 ? 0 : 1;
+  const isFine = checks.every(({ state }) => state !== 'error');
+  surroundings.out(
+    options.json ? `${JSON.stringify({ ok: isFine, checks }, null, 2)}\n` : checksText(checks),
+  );
+  return isFine ? 0 : 1;
 }
 
 async function runChecks(surroundings: CommandSurroundings): Promise<Check[]> {
@@ -38,17 +41,20 @@ async function runChecks(surroundings: CommandSurroundings): Promise<Check[]> {
     return [...error.mistakes.map(settings('error')), ...error.warnings.map(settings('warning'))];
   }
   const { settings, warnings } = started;
+  const { env } = surroundings;
   await using runtime = started.runtime;
-  const [machine, instance, exporters] = await Promise.all([
-    checkMachine(settings, runtime, surroundings.env, { tryOut: true }),
-    checkInstance(settings),
+  const groups = await Promise.all([
+    checkMachine(settings, runtime, env, { tryOut: true }),
+    checkResolvers(),
+    checkCapacity(settings),
+    checkHost(),
+    checkInstance(settings, env),
+    checkSameMachine(settings),
     checkExporters(settings),
   ]);
   return [
     { name: 'settings', state: 'ok', message: 'no mistakes', fix: '' },
     ...warnings.map((message): Check => ({ name: 'settings', state: 'warning', message, fix: '' })),
-    ...machine,
-    ...instance,
-    ...exporters,
+    ...groups.flat(),
   ];
 }

@@ -1,9 +1,12 @@
 import type { DockerAuthConfig, Isolation, Network, Usage } from '@kiln/protocol';
 
-/** What is wrong with this machine for a runtime, and what to do about it. */
+/** One thing of this machine that a runtime needs, as it was found. */
 export interface Finding {
-  severity: 'error' | 'warning';
+  /** What was looked at, in a word: `kvm`, `nftables`. */
+  check: string;
+  severity: 'ok' | 'warning' | 'error';
   message: string;
+  /** What to do about it; empty when all is well. */
   fix: string;
 }
 

@@ -7,7 +7,12 @@ beforeEach(() => void vi.useFakeTimers({ toFake: ['performance'] }));
 afterEach(() => void vi.useRealTimers());
 
 test('a suspected runtime is looked at before the next job, until it is well again', async () => {
-  const broken: Finding = { severity: 'error', message: 'Docker does not answer', fix: 'start it' };
+  const broken: Finding = {
+    check: 'docker',
+    severity: 'error',
+    message: 'Docker does not answer',
+    fix: 'start it',
+  };
   let findings: Finding[] = [broken];
   let looks = 0;
   const health = watchRuntime(

@@ -1,3 +1,4 @@
+import { hasHole } from '../known-holes.ts';
 import { checkFirewall, NftError } from '../network/index.ts';
 import type { Finding } from '../runtime.ts';
 import { type DaemonFacts, daemonFacts, runcVersion } from './daemon-facts.ts';
@@ -9,13 +10,21 @@ export async function validateDocker(
   networkNamespace: string | undefined,
   signal: AbortSignal,
 ): Promise<Finding[]> {
+  const machine: Finding = {
+    check: 'machine',
+    severity: 'ok',
+    message: `${process.platform} on ${process.arch}`,
+    fix: '',
+  };
   let facts: DaemonFacts;
   try {
     facts = await daemonFacts(engine, signal);
   } catch (error) {
     signal.throwIfAborted();
     return [
+      machine,
       {
+        check: 'docker',
         severity: 'error',
         message: error instanceof Error ? error.message : String(error),
         fix: 'Install and start Docker 20.10 or newer (Debian: apt-get install docker.io), or name its socket in DOCKER_HOST.',
@@ -23,6 +32,13 @@ export async function validateDocker(
     ];
   }
   return [
+    machine,
+    {
+      check: 'docker',
+      severity: 'ok',
+      message: `Docker ${facts.version} answers: ${facts.storageDriver}, cgroup v${facts.cgroupVersion} (${facts.cgroupDriver})`,
+      fix: '',
+    },
     ...(await firewallFindings(networkNamespace)),
     ...daemonFindings(facts),
     ...runcFindings(await runcVersion(engine, signal)),
@@ -32,11 +48,12 @@ export async function validateDocker(
 async function firewallFindings(networkNamespace: string | undefined): Promise<Finding[]> {
   try {
     await checkFirewall(networkNamespace);
-    return [];
+    return [{ check: 'nftables', severity: 'ok', message: 'firewall rules can be set', fix: '' }];
   } catch (error) {
     const isMissing = error instanceof NftError && error.missing;
     return [
       {
+        check: 'nftables',
         severity: 'error',
         message: `the firewall rules of jobs' networks cannot be set, so jobs with network "public" will fail: ${error instanceof Error ? error.message : String(error)}`,
         fix: isMissing
@@ -53,24 +70,28 @@ export function daemonFindings(facts: DaemonFacts): Finding[] {
     facts.securityOptions.some((option) => option.split(',').includes(`name=${name}`));
   if (facts.cgroupDriver === 'none')
     findings.push({
+      check: 'docker',
       severity: 'error',
       message: 'the Docker daemon has no control groups, so memory, CPU and process limits would not hold',
       fix: 'Rootless Docker needs cgroup v2 with delegation; or run the daemon as root.',
     });
   if (!has('seccomp'))
     findings.push({
+      check: 'docker',
       severity: 'warning',
       message: 'the Docker daemon filters no system calls (seccomp is off)',
       fix: 'Use a kernel and a daemon with seccomp.',
     });
   if (facts.storageDriver === 'vfs')
     findings.push({
+      check: 'docker',
       severity: 'warning',
       message: 'the storage driver "vfs" copies the whole image for each step',
       fix: "Use overlay2: put the daemon's data on ext4 or xfs (with ftype=1).",
     });
   if (has('userns'))
     findings.push({
+      check: 'docker',
       severity: 'warning',
       message:
         'the Docker daemon remaps users, so root in a step cannot write files that root of this machine owns',
@@ -78,6 +99,7 @@ export function daemonFindings(facts: DaemonFacts): Finding[] {
     });
   else if (!has('rootless'))
     findings.push({
+      check: 'docker',
       severity: 'warning',
       message: "steps share this machine's kernel and user namespace: a hole in either lets them out",
       fix: 'For code that you do not trust use microVMs (EXECUTOR_USE_FIRECRACKER=true).',
@@ -86,20 +108,16 @@ export function daemonFindings(facts: DaemonFacts): Finding[] {
 }
 
 /** First versions without the known ways out of a container (CVE-2024-21626; CVE-2025-31133, -52565, -52881), by minor version. */
-const fixedRunc = [
+const mendedRunc = [
   [1, 2, 8],
   [1, 3, 3],
 ] as const;
 
 export function runcFindings(version: string | undefined): Finding[] {
-  const numbers = /(\d+)\.(\d+)\.(\d+)/.exec(version ?? '');
-  if (!numbers) return [];
-  const [major, minor, patch] = numbers.slice(1).map(Number) as [number, number, number];
-  const fixed = fixedRunc.find((candidate) => candidate[0] === major && candidate[1] === minor);
-  const isOld = fixed ? patch < fixed[2] : major < 1 || (major === 1 && minor < 2);
-  if (!isOld) return [];
+  if (!hasHole(version, mendedRunc)) return [];
   return [
     {
+      check: 'runc',
       severity: 'warning',
       message: `runc ${version} has known ways out of a container (CVE-2024-21626, CVE-2025-31133, CVE-2025-52565, CVE-2025-52881), unless your distribution has fixed them in its own package`,
       fix: 'Upgrade to runc 1.2.8, 1.3.3 or newer, or to the newest package of your distribution.',

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { confine, removeCgroup } from './cgroup.ts';
+import { cgroupFinding, confine, removeCgroup } from './cgroup.ts';
 
 let root: string;
 beforeEach(async () => {
@@ -33,6 +33,7 @@ test('limits a process in separate hierarchies, also beside a single one without
 
 test('says where there are none', async () => {
   expect(await confine(7, '/kiln-vm-a', limits, root)).toBe(false);
+  expect(await cgroupFinding(root)).toMatchObject({ check: 'cgroups', severity: 'warning' });
 });
 
 test('removes a group from every hierarchy, and what is not there', async () => {

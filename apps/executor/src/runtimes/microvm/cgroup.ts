@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import type { Finding } from '../runtime.ts';
 
 export interface CgroupLimits {
   cpus: number;
@@ -14,6 +16,8 @@ const periodMicroseconds = 100_000;
 const removalTries = 50;
 const removalMilliseconds = 20;
 
+const mount = '/sys/fs/cgroup';
+
 /**
  * Puts a process into a control group of its own, which bounds what a VM may take of this machine even when it breaks out of its
  * emulation.
@@ -24,8 +28,35 @@ export async function confine(
   pid: number,
   group: string,
   limits: CgroupLimits,
-  root = '/sys/fs/cgroup',
+  root = mount,
 ): Promise<boolean> {
+  const directories = await makeCgroup(group, limits, root);
+  for (const directory of directories) await writeFile(join(directory, 'cgroup.procs'), String(pid));
+  return directories.length > 0;
+}
+
+/** Tries whether VMs can be confined here, and how. */
+export async function cgroupFinding(root = mount): Promise<Finding> {
+  const group = `/kiln-try-${randomBytes(6).toString('hex')}`;
+  try {
+    const directories = await makeCgroup(group, { cpus: 1, memoryBytes: 1024 ** 3, processes: 100 }, root);
+    if (directories.length > 0) {
+      const version = directories.length === 1 ? 'v2' : 'v1';
+      return { check: 'cgroups', severity: 'ok', message: `VMs are confined by cgroup ${version}`, fix: '' };
+    }
+  } finally {
+    await removeCgroup(group, root);
+  }
+  return {
+    check: 'cgroups',
+    severity: 'warning',
+    message: `no control group can be made below ${root}, so nothing bounds what the VMM itself takes of memory, processors and processes; the limits of the guest hold`,
+    fix: 'Mount cgroup v2 (or the v1 hierarchies cpu, memory and pids) there, and let the executor write to it.',
+  };
+}
+
+/** @returns its directories, one for each hierarchy; none where there are no hierarchies that take it */
+async function makeCgroup(group: string, limits: CgroupLimits, root: string): Promise<string[]> {
   const quota = Math.round(limits.cpus * periodMicroseconds);
   try {
     if (await isUnified(root)) {
@@ -36,26 +67,23 @@ export async function confine(
       await writeFile(join(directory, 'cpu.max'), `${quota} ${periodMicroseconds}`);
       await writeFile(join(directory, 'memory.max'), String(limits.memoryBytes));
       await writeFile(join(directory, 'pids.max'), String(limits.processes));
-      await writeFile(join(directory, 'cgroup.procs'), String(pid));
-      return true;
+      return [directory];
     }
     for (const controller of controllers) await mkdir(join(root, controller, group));
     await writeFile(join(root, 'cpu', group, 'cpu.cfs_period_us'), String(periodMicroseconds));
     await writeFile(join(root, 'cpu', group, 'cpu.cfs_quota_us'), String(quota));
     await writeFile(join(root, 'memory', group, 'memory.limit_in_bytes'), String(limits.memoryBytes));
     await writeFile(join(root, 'pids', group, 'pids.max'), String(limits.processes));
-    for (const controller of controllers)
-      await writeFile(join(root, controller, group, 'cgroup.procs'), String(pid));
-    return true;
+    return controllers.map((controller) => join(root, controller, group));
   } catch (error) {
     const code: unknown = Reflect.get(Object(error), 'code');
-    if (['ENOENT', 'EACCES', 'EROFS', 'EPERM', 'ENOTSUP'].includes(String(code))) return false;
+    if (['ENOENT', 'EACCES', 'EROFS', 'EPERM', 'ENOTSUP'].includes(String(code))) return [];
     throw error;
   }
 }
 
 /** Removes a group whose processes have ended from every hierarchy; what is not there is fine. */
-export async function removeCgroup(group: string, root = '/sys/fs/cgroup'): Promise<void> {
+export async function removeCgroup(group: string, root = mount): Promise<void> {
   const directories = [join(root, group), ...controllers.map((controller) => join(root, controller, group))];
   await Promise.all(directories.map(remove));
 }

@@ -237,7 +237,14 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
       } catch (error) {
         signal.throwIfAborted();
         const message = error instanceof Error ? error.message : String(error);
-        return [{ severity: 'error', message: `no step can be run in a VM: ${message}`, fix: tryOutFix }];
+        return [
+          {
+            check: 'microvm',
+            severity: 'error',
+            message: `no step can be run in a VM: ${message}`,
+            fix: tryOutFix,
+          },
+        ];
       }
     },
     create: (job, signal) => open(job, false, signal),
@@ -291,9 +298,11 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
 }
 
 function accelerationFindings({ accelerator, because }: Verdict): Finding[] {
-  if (accelerator === 'kvm') return [];
+  if (accelerator === 'kvm')
+    return [{ check: 'kvm', severity: 'ok', message: 'a test boot under KVM has worked', fix: '' }];
   return [
     {
+      check: 'kvm',
       severity: 'warning',
       message: `VMs run under software emulation, several times slower than the machine: ${because}`,
       fix: 'Use a machine with hardware virtualisation (bare metal, or nested virtualisation turned on), and load the kvm module.',

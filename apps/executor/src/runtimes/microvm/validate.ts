@@ -3,8 +3,9 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkFirewall, NftError } from '../network/index.ts';
 import type { Finding } from '../runtime.ts';
+import { cgroupFinding } from './cgroup.ts';
 import type { Guest } from './guest/index.ts';
-import { qemuVersion } from './vmm/index.ts';
+import { qemuFinding, qemuVersion } from './vmm/index.ts';
 
 const directories = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 const programs = [
@@ -16,30 +17,18 @@ const programs = [
   { name: 'tc', packages: 'iproute2' },
 ] as const;
 
-/** What would keep this machine from running VMs, before any is started. */
+/** What VMs need of this machine, before any is started. */
 export async function machineFindings(
   guest: Guest | undefined,
   networkNamespace: string | undefined,
 ): Promise<Finding[]> {
-  const missing = await missingPrograms();
   return [
     ...platformFindings(process.platform, process.arch, process.getuid?.()),
-    ...((await qemuVersion()) === undefined
-      ? [
-          {
-            severity: 'error' as const,
-            message: 'QEMU (qemu-system-x86_64) is not installed or does not start',
-            fix: 'Install it (Debian: apt-get install qemu-system-x86).',
-          },
-        ]
-      : []),
-    ...missing.map(({ name, packages }) => ({
-      severity: 'error' as const,
-      message: `the program ${name} is not installed`,
-      fix: `Install it (Debian: apt-get install ${packages}).`,
-    })),
-    ...(await firewallFindings(networkNamespace)),
-    ...(guest === undefined ? [noGuest] : []),
+    qemuFinding(await qemuVersion()),
+    await programsFinding(),
+    await cgroupFinding(),
+    await firewallFinding(networkNamespace),
+    guestFinding(guest),
   ];
 }
 
@@ -52,6 +41,7 @@ export function directoryFindings(socketPath: string): Finding[] {
   if (tooMany <= 0) return [];
   return [
     {
+      check: 'data',
       severity: 'error',
       message: `EXECUTOR_DATA_DIR is ${tooMany} bytes too long for the sockets of VMs, such as ${socketPath}`,
       fix: 'Give EXECUTOR_DATA_DIR a shorter path.',
@@ -60,6 +50,7 @@ export function directoryFindings(socketPath: string): Finding[] {
 }
 
 export const noGuest: Finding = {
+  check: 'guest',
   severity: 'error',
   message: 'no guest for microVMs is installed: kernel and root image',
   fix: 'Run "executor install all" once, as the user that runs the executor; or set EXECUTOR_USE_FIRECRACKER=false to run jobs in Docker containers.',
@@ -69,14 +60,19 @@ export function platformFindings(platform: string, architecture: string, uid: nu
   if (platform !== 'linux' || architecture !== 'x64')
     return [
       {
+        check: 'machine',
         severity: 'error',
         message: `microVMs need Linux on x86-64, and this is ${platform} on ${architecture}`,
         fix: 'Set EXECUTOR_USE_FIRECRACKER=false to run jobs in Docker containers.',
       },
     ];
-  if (uid === 0) return [];
+  if (uid === 0)
+    return [
+      { check: 'machine', severity: 'ok', message: `${platform} on ${architecture}, as root`, fix: '' },
+    ];
   return [
     {
+      check: 'machine',
       severity: 'error',
       message: 'microVMs need root: each VM gets a user, a network and a control group of its own',
       fix: 'Run the executor as root, or set EXECUTOR_USE_FIRECRACKER=false to run jobs in Docker containers.',
@@ -84,9 +80,34 @@ export function platformFindings(platform: string, architecture: string, uid: nu
   ];
 }
 
-async function missingPrograms(): Promise<(typeof programs)[number][]> {
+function guestFinding(guest: Guest | undefined): Finding {
+  if (guest === undefined) return noGuest;
+  const { kernelVersion, digest } = guest;
+  return {
+    check: 'guest',
+    severity: 'ok',
+    message: `kernel ${kernelVersion} and root image are installed (${digest.slice(0, 12)})`,
+    fix: '',
+  };
+}
+
+async function programsFinding(): Promise<Finding> {
   const found = await Promise.all(programs.map(({ name }) => isProgram(name)));
-  return programs.filter((_, index) => !found[index]);
+  const missing = programs.filter((_, index) => !found[index]);
+  if (missing.length === 0)
+    return {
+      check: 'programs',
+      severity: 'ok',
+      message: `${programs.map(({ name }) => name).join(', ')} are there`,
+      fix: '',
+    };
+  const packages = new Set(missing.map((program) => program.packages));
+  return {
+    check: 'programs',
+    severity: 'error',
+    message: `not installed: ${missing.map(({ name }) => name).join(', ')}`,
+    fix: `Install what is missing (Debian: apt-get install ${[...packages].join(' ')}).`,
+  };
 }
 
 async function isProgram(name: string): Promise<boolean> {
@@ -94,20 +115,19 @@ async function isProgram(name: string): Promise<boolean> {
   return (await Promise.allSettled(tries)).some(({ status }) => status === 'fulfilled');
 }
 
-async function firewallFindings(networkNamespace: string | undefined): Promise<Finding[]> {
+async function firewallFinding(networkNamespace: string | undefined): Promise<Finding> {
   try {
     await checkFirewall(networkNamespace);
-    return [];
+    return { check: 'nftables', severity: 'ok', message: 'firewall rules can be set', fix: '' };
   } catch (error) {
     const isMissing = error instanceof NftError && error.missing;
-    return [
-      {
-        severity: 'error',
-        message: `the firewall rules of VMs' networks cannot be set, so jobs with network "public" will fail: ${error instanceof Error ? error.message : String(error)}`,
-        fix: isMissing
-          ? 'Install nftables (Debian: apt-get install nftables).'
-          : 'Run the executor as root, or with CAP_NET_ADMIN.',
-      },
-    ];
+    return {
+      check: 'nftables',
+      severity: 'error',
+      message: `the firewall rules of VMs' networks cannot be set, so jobs with network "public" will fail: ${error instanceof Error ? error.message : String(error)}`,
+      fix: isMissing
+        ? 'Install nftables (Debian: apt-get install nftables).'
+        : 'Run the executor as root, or with CAP_NET_ADMIN.',
+    };
   }
 }

@@ -6,6 +6,8 @@ import { recipeDigest } from './recipe.ts';
 /** What a VM is booted from. */
 export interface Guest {
   digest: string;
+  /** Of the kernel in it, such as `6.1.0-56-cloud-amd64`. */
+  kernelVersion: string;
   kernelPath: string;
   initrdPath: string;
   /** squashfs */
@@ -62,14 +64,16 @@ export async function newestGuest(dataDirectory: string): Promise<InstalledGuest
     if (manifest?.recipe !== recipe) continue;
     const builtAt = (await stat(path.join(directory, fileNames.manifest))).mtimeMs;
     if (newest !== undefined && newest.builtAt >= builtAt) continue;
-    newest = { guest: { ...guestIn(directory), manifest }, builtAt };
+    newest = { guest: guestIn(directory, manifest), builtAt };
   }
   return newest?.guest;
 }
 
-function guestIn(directory: string): Omit<InstalledGuest, 'manifest'> {
+function guestIn(directory: string, manifest: Manifest): InstalledGuest {
   return {
     directory,
+    manifest,
+    kernelVersion: manifest.kernel.version,
     digest: path.basename(directory),
     kernelPath: path.join(directory, fileNames.kernel),
     initrdPath: path.join(directory, fileNames.initrd),

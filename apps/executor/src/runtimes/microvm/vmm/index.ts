@@ -1,4 +1,4 @@
-export { controlSocket, createQemu, qemuVersion } from './qemu/index.ts';
+export { controlSocket, createQemu, qemuFinding, qemuVersion } from './qemu/index.ts';
 export type {
   Accelerator,
   Drive,

@@ -1,3 +1,3 @@
 export { controlSocket } from './arguments.ts';
 export { createQemu } from './qemu.ts';
-export { qemuVersion } from './version.ts';
+export { qemuFinding, qemuVersion } from './version.ts';

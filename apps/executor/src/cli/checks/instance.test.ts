@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
-import { type PlainInstance, startPlainInstance } from '../../../../test/kit/plain-instance.ts';
-import { readSettings, thisHost } from '../env/index.ts';
-import { checkInstance } from './checks.ts';
+import { type PlainInstance, startPlainInstance } from '../../../../../test/kit/plain-instance.ts';
+import { readSettings, thisHost } from '../../env/index.ts';
+import { judged } from './clone.ts';
+import { checkInstance } from './instance.ts';
 
 async function checksOf(instance: PlainInstance, env: Record<string, string>) {
   const { settings } = readSettings(
@@ -13,7 +14,7 @@ async function checksOf(instance: PlainInstance, env: Record<string, string>) {
     },
     thisHost({}),
   );
-  return checkInstance(settings);
+  return checkInstance(settings, process.env);
 }
 
 test('the queues that are to be served are asked for, and nothing is left at the instance', async () => {
@@ -23,6 +24,7 @@ test('the queues that are to be served are asked for, and nothing is left at the
     ['instance', 'ok'],
     ['clock', 'ok'],
     ['queues', 'ok'],
+    ['clone', 'ok'],
   ]);
   expect(checks[2]?.message).toBe('the instance has codeintel, batches');
   // Nobody is named: what a plain instance is told is refused, so no executor appears there.
@@ -37,6 +39,11 @@ test('a queue that the instance does not have is named, with those that it has',
     name: 'queues',
     state: 'error',
     message: 'the instance has no queue jobs',
-    fix: 'set EXECUTOR_QUEUE_NAME to one of those it has: batches, codeintel',
+    fix: 'Set EXECUTOR_QUEUE_NAME to one of those it has: batches, codeintel.',
   });
+});
+
+test('how the instance answers git tells whether clones will work', () => {
+  const states = [200, 404, 401, 403, 500, undefined].map((status) => judged(status, 'fatal: x').state);
+  expect(states).toEqual(['ok', 'ok', 'warning', 'warning', 'error', 'error']);
 });

@@ -1,6 +1,6 @@
 import { request } from 'undici';
-import type { Settings } from '../env/index.ts';
-import type { Check } from './checks.ts';
+import type { Settings } from '../../env/index.ts';
+import type { Check } from './check.ts';
 
 const answerMilliseconds = 3000;
 
@@ -21,7 +21,7 @@ export async function checkExporters(settings: Settings): Promise<Check[]> {
             name,
             state: 'warning',
             message: `${address}: ${problem}`,
-            fix: `correct address and port in ${name}, or unset it`,
+            fix: `Correct address and port in ${name}, or unset it.`,
           },
         ];
   });
