@@ -6,6 +6,7 @@ import { openStateDirectory, type StateDirectory, startRounds, sweepDeadExecutor
 import type { JobSurroundings } from './job/index.ts';
 import { createOutbox } from './outbox/index.ts';
 import type { Logger, SecretRegister } from './process-log/index.ts';
+import { userConfigHome } from './registry-auth/index.ts';
 import type { Runtime } from './runtimes/runtime.ts';
 import { collectVersions, createMetrics } from './telemetry/index.ts';
 import { startWorker } from './worker/index.ts';
@@ -92,7 +93,7 @@ export async function startExecutor(options: ExecutorOptions): Promise<Executor>
     processLog: log,
     onCommand: metrics.command,
     hostEnvironment,
-    homeDirectory: runtime.name === 'microvm' ? undefined : options.env['HOME'],
+    homeDirectory: userConfigHome(runtime, settings, options.env),
   };
   const janitor = startRounds({
     tasks: [

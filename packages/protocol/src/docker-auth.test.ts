@@ -17,6 +17,8 @@ describe('dockerAuthMistakes', () => {
     [[], 'must be a JSON object with "auths"'],
     ['text', 'must be a JSON object with "auths"'],
     [{}, 'has no "auths"'],
+    [{ auths: {}, credsStore: 'desktop' }, expect.stringMatching(/^has "credsStore": programs that keep/)],
+    [{ credHelpers: { 'r.example': 'ecr-login' } }, expect.stringMatching(/^has "credHelpers"/)],
     [{ auths: [] }, '"auths" must be an object of registries'],
     [{ auths: null }, '"auths" must be an object of registries'],
     [{ auths: { 'r.example': null } }, 'auths["r.example"]: has no "auth" string'],

@@ -13,6 +13,11 @@ export type DockerAuthConfig = z.infer<typeof dockerAuthConfigSchema>;
 export function dockerAuthMistakes(config: unknown): string[] {
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     return ['must be a JSON object with "auths"'];
+  const helper = ['credsStore', 'credHelpers'].find((name) => Object.hasOwn(config, name));
+  if (helper !== undefined)
+    return [
+      `has "${helper}": programs that keep credentials can be used by ~/.docker/config.json of an executor's user only`,
+    ];
   const auths = (config as Record<string, unknown>)['auths'];
   if (auths === undefined) return ['has no "auths"'];
   if (typeof auths !== 'object' || auths === null || Array.isArray(auths))

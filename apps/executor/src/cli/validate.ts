@@ -6,6 +6,7 @@ import {
   checkHost,
   checkInstance,
   checkMachine,
+  checkRegistries,
   checkResolvers,
   checkSameMachine,
   checksText,
@@ -45,6 +46,7 @@ async function runChecks(surroundings: CommandSurroundings): Promise<Check[]> {
   await using runtime = started.runtime;
   const groups = await Promise.all([
     checkMachine(settings, runtime, env, { tryOut: true }),
+    checkRegistries(settings, runtime, env),
     checkResolvers(),
     checkCapacity(settings),
     checkHost(),

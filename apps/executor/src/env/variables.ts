@@ -154,6 +154,12 @@ export const variables = {
     section: 'MicroVM',
     doc: 'Mirrors of Docker Hub, asked in this order before it, without credentials. They may do without encryption.',
   }),
+  microvmDockerConfig: defaulted(kinds.bool, {
+    name: 'EXECUTOR_MICROVM_DOCKER_CONFIG',
+    section: 'MicroVM',
+    default: 'false',
+    doc: "Kiln's own. Lets jobs in microVMs have images by the registry credentials in `~/.docker/config.json` of the user who runs the executor, credential helpers included. Other executors cannot use that file with microVMs.",
+  }),
   imageCacheBytes: defaulted(kinds.byteSize, {
     name: 'EXECUTOR_IMAGE_CACHE_SIZE',
     section: 'MicroVM',

@@ -1,1 +1,2 @@
 export { type RegistryAuth, type RegistryAuthOptions, resolveRegistryAuth } from './resolve.ts';
+export { userConfigHome } from './user-home.ts';
