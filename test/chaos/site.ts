@@ -87,6 +87,7 @@ export async function startChaosSite(): Promise<ChaosSite> {
     KILN_DATABASE_URL: `postgres://${role}@/${role}?host=${host}&port=${server.connection.port}`,
     KILN_BLOB_DIR: path.join(directory, 'blobs'),
     KILN_SITE_CONFIG_FILE: siteConfigFile,
+    KILN_SECRET_KEY: randomBytes(32).toString('hex'),
     KILN_SHUTDOWN_SECONDS: '5',
   };
   const first = cleanup.use(await startInstance(directory, 'first', env));

@@ -23,6 +23,7 @@ import {
   jobRoutes,
 } from './features/jobs/index.ts';
 import { createRepositories, type GitEnvironment, repositoryRoutes } from './features/repositories/index.ts';
+import { createSecrets, deleteOldUses, openKeyRing, secretRoutes } from './features/secrets/index.ts';
 import { openSiteConfig, siteConfigRoutes } from './features/site-config/index.ts';
 import { healthRoutes } from './health.ts';
 import type { HttpServer } from './http.ts';
@@ -42,6 +43,9 @@ export interface InstanceOptions {
   databaseURL?: string | undefined;
   /** Log archives and submitted files; else `blobs` in the data directory. Shared by all instances on one database. */
   blobDirectory?: string | undefined;
+  /** Keys that encrypt secrets, or a file with them; else `secret-key` in the data directory, made at the first start. */
+  secretKey?: string | undefined;
+  secretKeyFile?: string | undefined;
   /** A site configuration of the operator's, only read; else `site-config.jsonc` in the data directory. */
   siteConfigFile?: string | undefined;
   trustProxy?: TrustProxy | undefined;
@@ -68,7 +72,7 @@ const defaultListen: ListenAddress = { host: '127.0.0.1', port: 3080 };
 
 /**
  * Starts an instance: the one place that knows all rooms and how they fit together. Resolves when it listens.
- * @throws SettingsError, DatabaseStartError, SiteConfigError and errors of the operating system, with everything closed again
+ * @throws SettingsError, DatabaseStartError, SiteConfigError, SecretKeyError and errors of the operating system, with everything closed again
  */
 export async function composeInstance(options: InstanceOptions): Promise<Instance> {
   const log = options.log ?? createLog(options.logLevel ?? 'info');
@@ -88,6 +92,13 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   const blobDirectory = options.blobDirectory ?? join(dataDirectory, 'blobs');
   const blobs = await openLocalBlobs(blobDirectory);
   await claimBlobDirectory(database, blobDirectory);
+  const ring = await openKeyRing({
+    database,
+    dataDirectory,
+    key: options.secretKey,
+    keyFile: options.secretKeyFile,
+    log,
+  });
   const directoryId = await dataDirectoryId(dataDirectory);
   await createFirstAdmin({ database, dataDirectory, dataDirectoryId: directoryId, log });
   if (options.siteConfigFile === undefined && (await hasOtherDirectories(database))) {
@@ -126,7 +137,18 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
     }),
     executorMetrics: () => executors.metrics.expose(),
   });
-  const jobs = createJobs({ database, blobs, queue, logs, accounts, executors, repositories, log });
+  const secrets = createSecrets({ database, ring, log });
+  const jobs = createJobs({
+    database,
+    blobs,
+    queue,
+    logs,
+    accounts,
+    executors,
+    repositories,
+    secrets,
+    log,
+  });
 
   resources.use(
     startUpkeep(
@@ -141,6 +163,11 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
           name: 'delete files without a job',
           everySeconds: 3600,
           run: (signal) => deleteOrphanFiles({ database, blobs }, signal),
+        },
+        {
+          name: 'delete old uses of secrets',
+          everySeconds: 3600,
+          run: (signal) => deleteOldUses(database, siteConfig.current().retention.auditDays, signal),
         },
       ],
       log,
@@ -165,13 +192,14 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
     siteConfigRoutes(scope, { siteConfig, accounts });
     repositoryRoutes(scope, { repositories, accounts });
     executorRoutes(scope, { executors, accounts });
+    secretRoutes(scope, { secrets, accounts });
     jobRoutes(scope, { jobs, accounts, shutdown: shutdown.signal });
     executorApi(scope, {
       queue,
       logs,
       executors,
       repositories,
-      producers: [createProducer({ database, blobs })],
+      producers: [createProducer({ database, blobs, secrets })],
       siteConfig,
       spoolDirectory: join(dataDirectory, 'spool'),
       log,

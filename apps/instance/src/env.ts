@@ -36,6 +36,17 @@ export const instanceSettings = z.object({
     range: 'a path; made when it is missing',
     shown: '`blobs` in the data directory',
   }),
+  KILN_SECRET_KEY_FILE: z.string().optional().meta({
+    description:
+      'A file of yours with the key that encrypts executor secrets; what several instance processes on one database share. While a key is replaced it holds several: the first one encrypts, all decrypt (docs/secrets.md).',
+    range: 'a path to a file with keys of 64 hexadecimal characters, as `openssl rand -hex 32` prints',
+    shown: '`secret-key` in the data directory, made at the first start',
+  }),
+  KILN_SECRET_KEY: z.string().optional().meta({
+    description: 'The same key in the environment, where a file cannot be had.',
+    range: 'keys as in KILN_SECRET_KEY_FILE, separated by spaces or commas',
+    shown: 'not set',
+  }),
   KILN_SITE_CONFIG_FILE: z.string().optional().meta({
     description:
       'A site configuration file of yours, such as one from a configuration management. It is read and followed, never written.',

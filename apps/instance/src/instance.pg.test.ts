@@ -323,6 +323,7 @@ describe('starting and stopping', () => {
         dataDirectory: directory,
         databaseURL: first.databaseURL,
         blobDirectory: join(first.directory, 'blobs'),
+        secretKeyFile: join(first.directory, 'secret-key'),
         listen: { host: '127.0.0.1', port: 0 },
         log: pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) }),
       });

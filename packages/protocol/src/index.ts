@@ -10,6 +10,7 @@ export * from './rest/executors.ts';
 export * from './rest/jobs.ts';
 export * from './rest/log-events.ts';
 export * from './rest/repositories.ts';
+export * from './rest/secrets.ts';
 export * from './versions.ts';
 export * from './wire/job-document.ts';
 export * from './wire/messages.ts';

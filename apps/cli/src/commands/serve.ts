@@ -36,6 +36,10 @@ async function serve(options: ServeOptions, invocation: Invocation): Promise<voi
       ...(settings.KILN_BLOB_DIR === undefined
         ? {}
         : { blobDirectory: path.resolve(invocation.cwd, settings.KILN_BLOB_DIR) }),
+      secretKey: settings.KILN_SECRET_KEY,
+      ...(settings.KILN_SECRET_KEY_FILE === undefined
+        ? {}
+        : { secretKeyFile: path.resolve(invocation.cwd, settings.KILN_SECRET_KEY_FILE) }),
       siteConfigFile: settings.KILN_SITE_CONFIG_FILE,
       trustProxy: settings.KILN_TRUST_PROXY,
       metricsListen: settings.KILN_METRICS_LISTEN,
@@ -66,7 +70,11 @@ function describeStartFailure(error: unknown, instances: typeof import('@kiln/in
       cause: error,
     });
   }
-  if (error instanceof instances.SiteConfigError || error instanceof instances.DatabaseStartError) {
+  if (
+    error instanceof instances.SiteConfigError ||
+    error instanceof instances.DatabaseStartError ||
+    error instanceof instances.SecretKeyError
+  ) {
     return new CliError(error.message, { cause: error });
   }
   const { code, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };

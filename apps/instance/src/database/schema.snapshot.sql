@@ -43,6 +43,39 @@ create table data_directories (
   constraint data_directories_pkey PRIMARY KEY (id)
 );
 
+create table executor_secret_uses (
+  id bigint generated always as identity not null,
+  secret_id uuid not null,
+  scope text not null,
+  key text not null,
+  version integer not null,
+  job_id bigint not null,
+  attempt integer not null,
+  executor text not null,
+  user_id bigint,
+  cause text not null,
+  used_at timestamp with time zone default now() not null,
+  constraint executor_secret_uses_pkey PRIMARY KEY (id),
+  constraint executor_secret_uses_cause_check CHECK ((cause = ANY (ARRAY['requested'::text, 'registry'::text]))),
+  constraint executor_secret_uses_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE SET NULL
+);
+
+create table executor_secrets (
+  id uuid not null,
+  scope text not null,
+  key text not null,
+  version integer not null,
+  key_id text not null,
+  wrapped_key bytea not null,
+  sealed_value bytea not null,
+  created_at timestamp with time zone default now() not null,
+  updated_at timestamp with time zone default now() not null,
+  constraint executor_secrets_pkey PRIMARY KEY (id),
+  constraint executor_secrets_key_check CHECK (((key ~ '^[A-Z][A-Z0-9_]*$'::text) AND (length(key) <= 255))),
+  constraint executor_secrets_key_id_fkey FOREIGN KEY (key_id) REFERENCES secret_keys(id),
+  constraint executor_secrets_scope_check CHECK ((scope = ANY (ARRAY['BATCHES'::text, 'CODEINTEL'::text, 'JOBS'::text])))
+);
+
 create table executors (
   name text not null,
   queues text[] not null,
@@ -222,6 +255,12 @@ create table schema_migrations (
   constraint schema_migrations_pkey PRIMARY KEY (version)
 );
 
+create table secret_keys (
+  id text not null,
+  created_at timestamp with time zone default now() not null,
+  constraint secret_keys_pkey PRIMARY KEY (id)
+);
+
 create table submitted_files (
   key text not null,
   job_id bigint,
@@ -258,6 +297,12 @@ create table users (
 );
 
 CREATE INDEX access_tokens_user ON public.access_tokens USING btree (user_id);
+
+CREATE INDEX executor_secret_uses_key ON public.executor_secret_uses USING btree (key, id DESC);
+
+CREATE INDEX executor_secret_uses_old ON public.executor_secret_uses USING brin (used_at) WITH (pages_per_range='32');
+
+CREATE UNIQUE INDEX executor_secrets_key ON public.executor_secrets USING btree (scope, key);
 
 CREATE INDEX executors_by_first_seen ON public.executors USING btree (first_seen_at DESC, name);
 

@@ -50,7 +50,8 @@ export async function claim(
     if (!request || !secret)
       throw new RangeError(`A claim was made for request ${turn} of ${requests.length}.`);
     const token = encodeToken(id, secret);
-    assigned.push({ request, job: { id, attempt, queue, producer, token, timeoutSeconds } });
+    const { executorName } = request;
+    assigned.push({ request, job: { id, attempt, queue, producer, executorName, token, timeoutSeconds } });
   }
   onClaimed(queue, rows);
   const contended = assigned.length === 0 && (await jobsWait(database, queue, limits));

@@ -21,6 +21,7 @@ describe('queue', () => {
         attempt: 1,
         queue: 'jobs',
         producer: 'jobs',
+        executorName: 'a',
         timeoutSeconds: 60,
         token: expect.stringMatching(/^[0-9a-f]{40}$/),
       });

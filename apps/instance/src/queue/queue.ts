@@ -57,6 +57,7 @@ export interface ClaimedJob {
   attempt: number;
   queue: QueueName;
   producer: string;
+  executorName: string;
   /** 40 lowercase hex characters; only its hash is stored. Dies when a newer attempt is claimed. */
   token: string;
   timeoutSeconds: number;

@@ -3,6 +3,7 @@ import { failureKindSchema, jobStateSchema } from '../job-states.ts';
 import { queueNameSchema } from '../queues.ts';
 import { networkSchema } from '../wire/job-document.ts';
 import { isolationSchema, usageSchema } from '../wire/requests.ts';
+import { secretKeySchema } from './secrets.ts';
 
 export const maxSteps = 100;
 export const maxSubmitBytes = 10 * 1024 * 1024;
@@ -38,7 +39,11 @@ export const submitJobSchema = z
       })
       .optional(),
     files: z.record(z.string(), z.union([z.string(), z.strictObject({ base64: z.base64() })])).optional(),
-    secrets: z.array(z.string()).max(100).optional(),
+    secrets: z
+      .array(secretKeySchema)
+      .max(100)
+      .optional()
+      .meta({ description: 'Keys of executor secrets: variables of every step, masked in logs' }),
     priority: z.int().min(-100).max(100).optional(),
     timeout: z.string().optional().meta({ description: 'Such as "30m"' }),
     namespace: z.string().optional(),

@@ -25,9 +25,11 @@ const job: SubmittedJob = {
   notices: [],
 };
 
+const none = { values: new Map<string, string>(), dockerAuth: {} };
+
 describe('buildDocument', () => {
   test('puts the repository at the root of the workspace and makes failing lines fail', () => {
-    expect(buildDocument(job)).toEqual({
+    expect(buildDocument(job, none)).toEqual({
       id: 7,
       token: '',
       repositoryName: 'github.com/acme/widgets',
@@ -55,7 +57,7 @@ describe('buildDocument', () => {
 
   test('carries network, resources and tracing where they were asked for', () => {
     const spec = { ...job.spec, trace: true, network: 'none' as const, resources: { numCPUs: 2 } };
-    const document = buildDocument({ ...job, repository: null, commit: null, spec });
+    const document = buildDocument({ ...job, repository: null, commit: null, spec }, none);
     expect(document).toMatchObject({
       repositoryName: '',
       commit: '',
@@ -65,8 +67,26 @@ describe('buildDocument', () => {
     expect(document.dockerSteps[1]?.commands).toEqual(['set -e', 'set -x', 'npm t']);
   });
 
+  test('gives every step the secrets as variables, tells what masks them, and passes on registry credentials', () => {
+    const dockerAuth = { auths: { 'r.example': { auth: 'dTpw' } } };
+    const values = new Map([
+      ['TOKEN', 'one=1'],
+      ['PEM', 'two\nlines'],
+    ]);
+    const document = buildDocument(job, { values, dockerAuth });
+    expect(document.dockerSteps.map((step) => step.env)).toEqual([
+      ['A=1', 'B=x=y', 'TOKEN=one=1', 'PEM=two\nlines'],
+      ['TOKEN=one=1', 'PEM=two\nlines'],
+    ]);
+    expect(document.redactedValues).toEqual({
+      'one=1': `\${{ secrets.TOKEN }}`,
+      'two\nlines': `\${{ secrets.PEM }}`,
+    });
+    expect(document.dockerAuthConfig).toEqual(dockerAuth);
+  });
+
   test.each([1, 2] as const)('survives the wire as version %i', (version) => {
-    const document = buildDocument(job);
+    const document = buildDocument(job, none);
     const wire: unknown = JSON.parse(JSON.stringify(renderJobDocument(document, version)));
     expect(parseJobDocument(wire)).toEqual(document);
   });

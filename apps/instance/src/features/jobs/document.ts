@@ -1,4 +1,5 @@
 import type { JobDocument, JobFile } from '@kiln/protocol';
+import type { GivenSecrets } from '../secrets/index.ts';
 import type { StoredFile } from './files.ts';
 import type { SubmittedJob } from './store.ts';
 
@@ -9,8 +10,9 @@ export const filesBucket = 'jobs';
  * The job document of a submitted job. `id`, `token`, `attempt`, `queue` and `timeoutSeconds` are set by the executor
  * API. The repository is the workspace's root.
  */
-export function buildDocument(job: SubmittedJob): JobDocument {
+export function buildDocument(job: SubmittedJob, secrets: GivenSecrets): JobDocument {
   const { spec } = job;
+  const secretEnv = [...secrets.values].map(variable);
   return {
     id: job.jobId,
     token: '',
@@ -27,14 +29,20 @@ export function buildDocument(job: SubmittedJob): JobDocument {
       // A failing line fails the step. Tracing is asked for here, because genuine executors trace in any case and ours never.
       commands: ['set -e', ...(spec.trace ? ['set -x'] : []), step.run],
       dir: step.dir,
-      env: Object.entries(step.env).map(([name, value]) => `${name}=${value}`),
+      env: [...Object.entries(step.env).map(variable), ...secretEnv],
     })),
     cliSteps: [],
-    redactedValues: {},
-    dockerAuthConfig: {},
+    redactedValues: Object.fromEntries(
+      [...secrets.values].map(([key, value]) => [value, `\${{ secrets.${key} }}`]),
+    ),
+    dockerAuthConfig: secrets.dockerAuth,
     ...(spec.network === null ? {} : { network: spec.network }),
     ...(spec.resources === null ? {} : { resources: spec.resources }),
   };
+}
+
+function variable([name, value]: readonly [string, string]): string {
+  return `${name}=${value}`;
 }
 
 function documentFile(file: StoredFile): JobFile {

@@ -17,6 +17,7 @@ import { aheadOfNewJob, jobsAhead, type NewJob, pastAttempts, type Queue } from 
 import type { Accounts, Principal } from '../accounts/index.ts';
 import type { Executors } from '../executors/index.ts';
 import type { Repositories } from '../repositories/index.ts';
+import type { Secrets } from '../secrets/index.ts';
 import { claimFiles, storeFiles } from './files.ts';
 import { hashSubmission, keyReused } from './idempotency.ts';
 import { decodeCursor, encodeCursor } from './list-cursor.ts';
@@ -106,6 +107,7 @@ export interface JobsOptions {
   accounts: Accounts;
   repositories: Pick<Repositories, 'resolve'>;
   executors: Pick<Executors, 'capacity'>;
+  secrets: Pick<Secrets, 'requireKeys'>;
   log: Logger;
 }
 
@@ -165,6 +167,7 @@ export function createJobs(options: JobsOptions): Jobs {
     const { body, idempotencyKey, signal } = submission;
     const checked = checkSubmission(body);
     const namespace = await accounts.namespaceFor(principal, checked.namespace);
+    await options.secrets.requireKeys('JOBS', checked.spec.secrets ?? []);
     const resolved =
       checked.repository === null
         ? undefined

@@ -1,13 +1,20 @@
 import type { JobDocument } from '@kiln/protocol';
 import type { Blobs } from '../../blobs/index.ts';
 import type { Database } from '../../database/index.ts';
-import type { DocumentProblem, Producer } from '../../queue/index.ts';
+import type { ClaimedJob, DocumentProblem, Producer } from '../../queue/index.ts';
+import type { GivenSecrets, Secrets, SecretsRequest } from '../secrets/index.ts';
 import { buildDocument, filesBucket } from './document.ts';
 import { blobKey } from './files.ts';
-import { findRecords, hasFile, producerName } from './store.ts';
+import { findRecords, hasFile, producerName, type WholeRecord } from './store.ts';
+
+export interface ProducerOptions {
+  database: Database;
+  blobs: Blobs;
+  secrets: Pick<Secrets, 'give'>;
+}
 
 /** Builds the documents of submitted jobs and serves their files. */
-export function createProducer({ database, blobs }: { database: Database; blobs: Blobs }): Producer {
+export function createProducer({ database, blobs, secrets }: ProducerOptions): Producer {
   return {
     name: producerName,
     bucket: filesBucket,
@@ -16,9 +23,8 @@ export function createProducer({ database, blobs }: { database: Database; blobs:
         database,
         claims.map((claim) => claim.id),
       );
-      return new Map<number, JobDocument | DocumentProblem>(
-        records.map((record) => [record.jobId, buildDocument(record)]),
-      );
+      const given = await secrets.give('JOBS', secretsRequests(records, claims));
+      return new Map(records.map((record) => [record.jobId, documentOf(record, given.get(record.jobId))]));
     },
     async file(claims, key) {
       if (!(await hasFile(database, key, claims?.jobId))) return undefined;
@@ -26,4 +32,23 @@ export function createProducer({ database, blobs }: { database: Database; blobs:
       return blob && { sizeBytes: blob.sizeBytes, open: async () => blob.body };
     },
   };
+}
+
+/** Only now: a value that was changed since the job was submitted is the one that counts. */
+function secretsRequests(records: readonly WholeRecord[], claims: readonly ClaimedJob[]): SecretsRequest[] {
+  const recordOf = new Map(records.map((record) => [record.jobId, record]));
+  return claims.flatMap(({ id, attempt, executorName }) => {
+    const record = recordOf.get(id);
+    if (!record) return [];
+    const keys = record.spec.secrets ?? [];
+    return [{ jobId: id, attempt, executor: executorName, userId: record.userId, keys }];
+  });
+}
+
+function documentOf(
+  record: WholeRecord,
+  given: GivenSecrets | DocumentProblem | undefined,
+): JobDocument | DocumentProblem {
+  if (!given) throw new Error(`job ${record.jobId} is not among those that were given secrets`);
+  return 'problem' in given ? given : buildDocument(record, given);
 }

@@ -19,6 +19,11 @@ export interface SubmittedJob {
   notices: string[];
 }
 
+export interface WholeRecord extends SubmittedJob {
+  /** Who submitted it; null: deleted since. */
+  userId: number | null;
+}
+
 /** A job with its record, files left out: they may be megabytes, and views do not show them. */
 export type ListedJob = JobRow & Omit<SubmittedJob, 'files'>;
 
@@ -137,11 +142,11 @@ export function listStatement(filter: ListFilter): { text: string; values: unkno
 }
 
 /** Whole records, for documents; jobs that are gone are absent. */
-export function findRecords(database: Database, jobIds: readonly number[]): Promise<SubmittedJob[]> {
-  return database.query<SubmittedJob>(
+export function findRecords(database: Database, jobIds: readonly number[]): Promise<WholeRecord[]> {
+  return database.query<WholeRecord>(
     {
       name: 'jobs_find_records',
-      text: `select ${recordColumns}, s.files from submitted_jobs s where s.job_id = any($1::bigint[])`,
+      text: `select ${recordColumns}, s.files, s.user_id as "userId" from submitted_jobs s where s.job_id = any($1::bigint[])`,
     },
     [jobIds],
   );

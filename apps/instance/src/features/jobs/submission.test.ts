@@ -24,6 +24,7 @@ describe('checkSubmission', () => {
         trace: false,
         network: null,
         resources: null,
+        secrets: [],
       },
       files: new Map(),
       repository: null,
@@ -51,13 +52,14 @@ describe('checkSubmission', () => {
       resources: { numCPUs: 1.5, memory: '2GiB', disk: '10G' },
       trace: true,
       queue: 'batches',
-      secrets: [],
+      secrets: ['TOKEN', 'OTHER', 'TOKEN'],
     });
     expect(checked).toMatchObject({
       spec: {
         steps: [{ key: 'build', image: 'a', run: 'b', dir: 'x/y', env: { FOO: 'two\nlines' } }],
         clone: { shallow: false, tags: true, sparse: ['docs/*'] },
         trace: true,
+        secrets: ['TOKEN', 'OTHER'],
         network: 'none',
         resources: { numCPUs: 1.5, memoryBytes: 2 * 1024 ** 3, diskBytes: 10 * 1024 ** 3 },
       },
@@ -146,11 +148,17 @@ describe('checkSubmission', () => {
     expect(refusalOf({ files }).message).toMatch(/; and 980 more$/);
   });
 
-  test('refuses secrets, which do not exist yet', () => {
-    expect(refusalOf({ secrets: ['NPM_TOKEN'] })).toMatchObject({
+  test('refuses secrets that a step sets itself, and the one that is never a variable', () => {
+    expect(
+      refusalOf({
+        steps: [{ image: 'a', run: 'b', env: { NPM_TOKEN: 'x' } }],
+        secrets: ['NPM_TOKEN', 'DOCKER_AUTH_CONFIG', 'NPM_TOKEN'],
+      }),
+    ).toMatchObject({
       status: 400,
-      code: 'unsupported',
-      message: expect.stringContaining('NPM_TOKEN'),
+      code: 'invalid_job',
+      message:
+        'steps[0].env.NPM_TOKEN: is a secret of the job too; secrets: DOCKER_AUTH_CONFIG applies without being asked for, and is never a variable of steps',
     });
   });
 });

@@ -1,4 +1,5 @@
 import {
+  dockerAuthSecretKey,
   type JobResources,
   type Network,
   parseByteSize,
@@ -16,6 +17,8 @@ export interface JobSpec {
   trace: boolean;
   network: Network | null;
   resources: JobResources | null;
+  /** Keys of executor secrets, each once; absent in jobs of earlier versions. */
+  secrets?: string[];
 }
 
 /** A submission that can become a job once its names (namespace, repository, revision) are resolved. */
@@ -42,7 +45,7 @@ const minCPUs = 0.1;
 
 /**
  * Checks what the schema of a submission cannot say.
- * @throws ApiError 400 `invalid_job` naming every mistake, or `unsupported` for a feature that does not exist yet
+ * @throws ApiError 400 `invalid_job` naming every mistake
  */
 export function checkSubmission(body: SubmitJob): CheckedSubmission {
   const mistakes: string[] = [];
@@ -74,8 +77,10 @@ export function checkSubmission(body: SubmitJob): CheckedSubmission {
     trace: body.trace ?? false,
     network: body.network ?? null,
     resources: body.resources === undefined ? null : readResources(body.resources, attempt),
+    secrets: [...new Set(body.secrets)],
   };
   checkSteps(spec, mistakes);
+  checkSecrets(spec, mistakes);
   if (body.clone?.depth !== undefined && body.clone.depth > 1) {
     mistakes.push('clone.depth: must be 1 (only the commit) or 0 (the whole history)');
   }
@@ -91,14 +96,6 @@ export function checkSubmission(body: SubmitJob): CheckedSubmission {
   const files = readFiles(body.files ?? {}, attempt, mistakes);
 
   if (mistakes.length > 0) throw new ApiError(400, 'invalid_job', listed(mistakes));
-  if (body.secrets !== undefined && body.secrets.length > 0) {
-    throw new ApiError(
-      400,
-      'unsupported',
-      `"secrets" is not supported by this version of Kiln (asked for: ${body.secrets.join(', ')})`,
-      'Submit the job without "secrets".',
-    );
-  }
   const needsLimits = spec.network !== null || spec.resources !== null;
   return {
     spec,
@@ -162,6 +159,19 @@ function checkSteps(spec: JobSpec, mistakes: string[]): void {
       );
     }
     names.set(name, index);
+  }
+}
+
+/** Secrets become variables of every step; one of the step's own would decide silently which of the two counts. */
+function checkSecrets(spec: JobSpec, mistakes: string[]): void {
+  for (const key of spec.secrets ?? []) {
+    if (key === dockerAuthSecretKey) {
+      mistakes.push(`secrets: ${key} applies without being asked for, and is never a variable of steps`);
+    }
+    for (const [index, step] of spec.steps.entries()) {
+      if (Object.hasOwn(step.env, key))
+        mistakes.push(`steps[${index}].env.${key}: is a secret of the job too`);
+    }
   }
 }
 
