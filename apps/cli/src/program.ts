@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { addExecutorCommands } from './commands/executor.ts';
 import { addJobCommands } from './commands/job.ts';
 import { addRepoCommands } from './commands/repo.ts';
+import { addSecretCommands } from './commands/secret.ts';
 import { addServe } from './commands/serve.ts';
 import { CliError, type ExitCode, exitCodes } from './errors.ts';
 import type { Invocation } from './invocation.ts';
@@ -39,6 +40,7 @@ export function createProgram(setup: CommandSetup): Command {
   addServe(program, setup);
   addJobCommands(program, setup);
   addRepoCommands(program, setup);
+  addSecretCommands(program, setup);
   addExecutorCommands(program, setup);
   configureAll(program, (command) =>
     command

@@ -15,7 +15,7 @@ export interface Client {
   readonly connection: Connection;
   /** Reads the reply as `schema` says. `path` starts with `/.api/`; its variable parts are encoded by {@link segment}. */
   call<Schema extends z.ZodType>(
-    method: 'GET' | 'POST' | 'DELETE',
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
     path: string,
     schema: Schema,
     options?: RequestOptions,
