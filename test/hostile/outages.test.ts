@@ -27,7 +27,11 @@ beforeAll(async () => {
         return docker.networkNamespace;
       },
     },
-    env: { EXECUTOR_MAXIMUM_NUM_JOBS: '8', EXECUTOR_JOB_MEMORY: '64M' },
+    env: {
+      EXECUTOR_MAXIMUM_NUM_JOBS: '8',
+      EXECUTOR_JOB_MEMORY: '64M',
+      EXECUTOR_CLEANUP_TASK_INTERVAL: '10s',
+    },
   });
 });
 afterAll(async () => {

@@ -110,5 +110,6 @@ test('what a killed executor leaves behind is cleaned up by the next one', async
   await instance.ended(job);
   expect(job.state).toBe('completed');
   await second.stop();
-  expect(await leftovers()).toEqual([]);
+  // The dead one's record stays for a while: Docker may still make what it asked for last.
+  expect((await leftovers()).filter((name) => !/^[0-9a-f]{12}\.json$/.test(name))).toEqual([]);
 });

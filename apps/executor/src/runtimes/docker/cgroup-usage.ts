@@ -1,4 +1,4 @@
-import { readdir, readFile, rmdir } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 export interface CgroupUsage {
@@ -32,32 +32,6 @@ export async function readCgroupUsage(group: string, root = '/sys/fs/cgroup'): P
     ...(cpuSeconds === undefined ? {} : { cpuSeconds }),
     ...(peakText === undefined ? {} : { peakMemoryBytes: Number(peakText) }),
   };
-}
-
-/** Removes an empty control group and the groups below it from every hierarchy. Nothing is left in them: a group with processes stays. */
-export async function removeCgroup(group: string, root = '/sys/fs/cgroup'): Promise<void> {
-  const hierarchies = await directories(root);
-  await Promise.all(['', ...hierarchies].map((hierarchy) => removeTree(join(root, hierarchy, group))));
-}
-
-async function removeTree(path: string): Promise<void> {
-  for (const child of await directories(path)) await removeTree(join(path, child));
-  try {
-    await rmdir(path);
-  } catch (error) {
-    const code: unknown = Reflect.get(Object(error), 'code');
-    // Not there in this hierarchy, or not ours to remove: the daemon's business then.
-    if (code !== 'ENOENT' && code !== 'EACCES' && code !== 'EROFS' && code !== 'EPERM') throw error;
-  }
-}
-
-async function directories(path: string): Promise<string[]> {
-  try {
-    const entries = await readdir(path, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
-  } catch {
-    return [];
-  }
 }
 
 async function readOptional(path: string): Promise<string | undefined> {

@@ -37,6 +37,12 @@ export interface DockerRuntimeOptions {
 }
 
 /**
+ * Docker goes on with what a dead executor asked it for last: a network or a container may come into being after the
+ * sandbox was removed. So its record stays so much longer, and each sweep until then removes it again.
+ */
+const lateSeconds = 45;
+
+/**
  * Runs steps as containers of a Docker daemon on this machine. No connection is made before the first call.
  * @throws RangeError for a `dockerHost` or an `allowedCIDRs` entry that cannot be used
  */
@@ -106,8 +112,11 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
           await using recordEngine =
             record.socketPath === engine.socketPath ? undefined : openEngine(record.socketPath);
           await removeSandbox(recordEngine ?? engine, record, record.networkNamespace);
-          await records.remove(record.sandbox);
-          orphansRemoved += 1;
+          if (record.removedAt === undefined) {
+            orphansRemoved += 1;
+            await records.write({ ...record, removedAt: Date.now() });
+          } else if (Date.now() - record.removedAt >= lateSeconds * 1000)
+            await records.remove(record.sandbox);
         } catch (error) {
           options.warn(
             `what job ${record.job} of ${record.executor} left behind could not be removed yet`,

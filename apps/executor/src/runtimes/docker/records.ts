@@ -13,6 +13,8 @@ const recordSchema = z.object({
   cgroup: z.string().regex(/^\/kiln-[0-9a-f]{12}$/),
   socketPath: z.string(),
   networkNamespace: z.string().optional(),
+  /** When a sweep first removed the sandbox, in milliseconds since 1970. */
+  removedAt: z.number().optional(),
 });
 type DockerRecord = z.infer<typeof recordSchema>;
 

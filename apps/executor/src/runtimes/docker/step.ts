@@ -254,13 +254,18 @@ function startError(error: unknown, step: SandboxStep): SandboxError {
   const mistake = mistakes.find(([pattern]) => pattern.test(message));
   if (mistake && error instanceof EngineError)
     return new SandboxError(mistake[1], { infrastructure: false, cause: error });
+  // An answer that never came may have been a yes.
+  if (error instanceof EngineUnreachable)
+    return new SandboxError(`Docker went away while the step was started: ${message}`, {
+      infrastructure: true,
+      stepBegun: true,
+      cause: error,
+    });
   const hint = /bind source path does not exist/i.test(message)
     ? ' (does the executor run in a container? Then EXECUTOR_DOCKER_HOST_MOUNT_PATH must name the host directory that holds the workspaces)'
     : '';
   return new SandboxError(`the step's container could not be started: ${message}${hint}`, {
     infrastructure: true,
-    // An answer that never came may have been a yes.
-    stepBegun: error instanceof EngineUnreachable,
     cause: error,
   });
 }

@@ -1,6 +1,7 @@
 import { availableParallelism, loadavg } from 'node:os';
+import { removeCgroup } from '../remove-cgroup.ts';
 import { SandboxError } from '../runtime.ts';
-import { confine, removeCgroup } from './cgroup.ts';
+import { confine } from './cgroup.ts';
 import { connectGuest, type GuestChannel } from './channel/index.ts';
 import type { VmNames } from './names.ts';
 import { makeNetwork, type NetworkOptions, removeNetwork, type VmNetwork, vmInterface } from './network.ts';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
+import { removeCgroup } from '../remove-cgroup.ts';
 import type { Finding } from '../runtime.ts';
 
 export interface CgroupLimits {
@@ -12,9 +12,6 @@ export interface CgroupLimits {
 
 const controllers = ['cpu', 'memory', 'pids'] as const;
 const periodMicroseconds = 100_000;
-/** An ended process leaves its group a moment later. */
-const removalTries = 50;
-const removalMilliseconds = 20;
 
 const mount = '/sys/fs/cgroup';
 
@@ -79,26 +76,6 @@ async function makeCgroup(group: string, limits: CgroupLimits, root: string): Pr
     const code: unknown = Reflect.get(Object(error), 'code');
     if (['ENOENT', 'EACCES', 'EROFS', 'EPERM', 'ENOTSUP'].includes(String(code))) return [];
     throw error;
-  }
-}
-
-/** Removes a group whose processes have ended from every hierarchy; what is not there is fine. */
-export async function removeCgroup(group: string, root = mount): Promise<void> {
-  const directories = [join(root, group), ...controllers.map((controller) => join(root, controller, group))];
-  await Promise.all(directories.map(remove));
-}
-
-async function remove(directory: string): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await rmdir(directory);
-      return;
-    } catch (error) {
-      const code: unknown = Reflect.get(Object(error), 'code');
-      if (['ENOENT', 'EACCES', 'EROFS', 'EPERM'].includes(String(code))) return;
-      if (code !== 'EBUSY' || attempt >= removalTries) throw error;
-      await wait(removalMilliseconds);
-    }
   }
 }
 

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { removeWorkspaceDirectory as removeTree } from '../../workspace/index.ts';
 import { processStart } from '../records/index.ts';
-import { removeCgroup } from './cgroup.ts';
+import { removeCgroup } from '../remove-cgroup.ts';
 import { areVmNames } from './names.ts';
 import { removeNetwork } from './network.ts';
 import type { VmRecord } from './records.ts';
