@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { request } from 'undici';
+import { forwardPort } from './forwarded-port.ts';
 import type { Blob, MadeImage } from './made-images.ts';
 
 /** What the way to the registry does with what passes. */
@@ -32,7 +33,7 @@ export interface Request {
   atStorage: boolean;
 }
 
-/** A registry program as people run it, with the login `user:password`, behind a way that counts and can misbehave. */
+/** A registry program as people run it, for the users of {@link registryUsers}, behind a way that counts and can misbehave. */
 export interface DockerRegistry extends AsyncDisposable {
   /** Begins image references: `127.0.0.1:40000`. */
   host: string;
@@ -42,16 +43,25 @@ export interface DockerRegistry extends AsyncDisposable {
   readonly blobBytes: number;
   push(name: string, tag: string, image: MadeImage): Promise<void>;
   pushManifest(name: string, tag: string, manifest: Blob): Promise<void>;
+  /** From now on these users alone are known, as if the others' passwords had run out. */
+  keepUsers(users: readonly RegistryUser[]): Promise<void>;
 }
 
-/** `htpasswd -nbB user password`; the registry takes no other kind. */
-const passwords = 'user:$2y$05$mc4mUftElPfqTAOTjKPhH.d5vdFU9YU5gfrLB53nXPAzbT1qpF7zi\n';
+/** Each with the password `password`. */
+export const registryUsers = ['user', 'secret', 'setting', 'owner', 'helper'] as const;
+export type RegistryUser = (typeof registryUsers)[number];
+
+/** Of `password`, by bcrypt; the registry takes no other kind. */
+const passwordHash = '$2y$05$mc4mUftElPfqTAOTjKPhH.d5vdFU9YU5gfrLB53nXPAzbT1qpF7zi';
 const basic = `Basic ${Buffer.from('user:password').toString('base64')}`;
 
-export async function startDockerRegistry(): Promise<DockerRegistry> {
+/** @param networkNamespace from which it is reachable under the same address too */
+export async function startDockerRegistry(networkNamespace?: string): Promise<DockerRegistry> {
   const directory = await mkdtemp(join(tmpdir(), 'registry-'));
   const port = await freePort();
-  await writeFile(join(directory, 'htpasswd'), passwords);
+  const keepUsers = (users: readonly RegistryUser[]): Promise<void> =>
+    writeFile(join(directory, 'htpasswd'), users.map((user) => `${user}:${passwordHash}\n`).join(''));
+  await keepUsers(registryUsers);
   await writeFile(
     join(directory, 'config.yml'),
     `version: 0.1
@@ -82,6 +92,7 @@ auth: { htpasswd: { realm: test, path: ${directory}/htpasswd } }
   const way = createServer((incoming, outgoing) => void pass(incoming, outgoing, false));
   const storage = createServer((incoming, outgoing) => void pass(incoming, outgoing, true));
   const [wayPort, storagePort] = [await listen(way), await listen(storage)];
+  const forwarded = networkNamespace === undefined ? undefined : await forwardPort(networkNamespace, wayPort);
 
   async function pass(
     incoming: IncomingMessage,
@@ -126,7 +137,8 @@ auth: { htpasswd: { realm: test, path: ${directory}/htpasswd } }
     const kept = ['content-type', 'docker-content-digest', 'www-authenticate'].flatMap((name) =>
       headers[name] === undefined ? [] : [[name, String(headers[name])]],
     );
-    outgoing.writeHead(statusCode, Object.fromEntries(kept));
+    const length = incoming.method === 'HEAD' ? (headers['content-length'] ?? 0) : sent.length;
+    outgoing.writeHead(statusCode, { ...Object.fromEntries(kept), 'content-length': String(length) });
     if (isBlob && behaviour.breakOff > 0) {
       behaviour.breakOff--;
       outgoing.write(sent.subarray(0, sent.length / 2), () => outgoing.destroy());
@@ -163,7 +175,9 @@ auth: { htpasswd: { realm: test, path: ${directory}/htpasswd } }
       await pushManifest(name, tag, image.manifest);
     },
     pushManifest,
+    keepUsers,
     async [Symbol.asyncDispose]() {
+      await forwarded?.[Symbol.asyncDispose]();
       for (const server of [way, storage]) {
         server.closeAllConnections();
         server.close();

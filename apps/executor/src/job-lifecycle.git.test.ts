@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -319,8 +319,12 @@ test('after its active time an executor finishes what runs and ends', async () =
 test('src steps run on this machine where that is allowed, with their own environment and credentials', async () => {
   await using instance = await startPlainInstance();
   const bin = await mkdtemp(join(tmpdir(), 'kiln-test-bin-'));
-  const script =
-    '#!/bin/sh\necho "$@" in "$(basename "$PWD")" with "$FOO"\ncat "$DOCKER_CONFIG/config.json"\n';
+  const script = `#!/bin/sh
+echo "$@" in "$(basename "$PWD")" with "$FOO"
+stat -c %a "$DOCKER_CONFIG/config.json"
+cat "$DOCKER_CONFIG/config.json"
+echo "$DOCKER_CONFIG" >${join(bin, 'docker-config')}
+`;
   await writeFile(join(bin, 'src'), script, { mode: 0o755 });
   await using _executor = await startTestExecutor({
     ...instance,
@@ -336,7 +340,10 @@ test('src steps run on this machine where that is allowed, with their own enviro
   await instance.ended(job);
   expect(job.failureMessage).toBeUndefined();
   expect(outputOf(job, 'step.src.batch-exec')).toBe(
-    'stdout: batch exec in sub with bar\nstdout: {"auths":{"registry.example.com":{"auth":"CREDENTIALS_REMOVED"}}}\n',
+    'stdout: batch exec in sub with bar\nstdout: 600\nstdout: {"auths":{"registry.example.com":{"auth":"CREDENTIALS_REMOVED"}}}\n',
   );
+  const credentials = (await readFile(join(bin, 'docker-config'), 'utf8')).trim();
+  expect(credentials).toContain('docker-auth-');
+  await expect(stat(credentials)).rejects.toThrow('ENOENT');
   await rm(bin, { recursive: true, force: true });
 });
