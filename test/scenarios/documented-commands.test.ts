@@ -10,7 +10,7 @@ import { testImages } from '../kit/images.ts';
 import { startTestSite, type TestSite } from '../kit/processes.ts';
 
 const run = promisify(execFile);
-const documents = ['README.md'];
+const documents = ['README.md', 'docs/secrets.md', 'docs/registries.md'];
 
 let dockerd: Dockerd;
 let site: TestSite;
