@@ -7,6 +7,13 @@ export class GuestCommandError extends Error {
   override readonly name = 'GuestCommandError';
 }
 
+export interface GuestRunOptions {
+  /** Kills the command when it aborts. */
+  signal?: AbortSignal;
+  /** Told of the standard output so far, whenever there is more. */
+  hear?(output: string): void;
+}
+
 /**
  * Runs one of our own commands in the guest.
  * @returns the beginning of its standard output
@@ -15,7 +22,7 @@ export class GuestCommandError extends Error {
 export async function guestRun(
   channel: GuestChannel,
   argv: readonly string[],
-  signal?: AbortSignal,
+  { signal, hear }: GuestRunOptions = {},
 ): Promise<string> {
   let [output, complaint] = ['', ''];
   const running = await channel.exec(
@@ -25,7 +32,10 @@ export async function guestRun(
         async write(stream, bytes) {
           const text = Buffer.from(bytes).toString('utf8');
           if (stream === 'stderr') complaint = (complaint + text).slice(-2000);
-          else if (output.length < keptBytes) output += text;
+          else if (output.length < keptBytes) {
+            output += text;
+            hear?.(output);
+          }
         },
       },
     },
@@ -47,7 +57,11 @@ export function guestScript(
   channel: GuestChannel,
   script: string,
   parameters: readonly string[] = [],
-  signal?: AbortSignal,
+  options: GuestRunOptions = {},
 ): Promise<string> {
-  return guestRun(channel, ['/bin/sh', '-euc', script, 'kiln', ...parameters], signal);
+  return guestRun(channel, shellCommand(script, parameters), options);
+}
+
+export function shellCommand(script: string, parameters: readonly string[]): string[] {
+  return ['/bin/sh', '-euc', script, 'kiln', ...parameters];
 }

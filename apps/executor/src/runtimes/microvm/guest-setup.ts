@@ -32,7 +32,7 @@ export async function setUpGuest(
     channel,
     setupScript,
     [resolvConf, `${hosts.join('\n')}\n`, network?.cidr ?? '', network?.gateway ?? ''],
-    signal,
+    { signal },
   );
   if (network && network.resolvers.length === 0)
     notice('this machine has no name server that steps could ask, so they cannot look up names');
@@ -43,7 +43,7 @@ async function runStartupScript(channel: GuestChannel, path: string, signal: Abo
   const inGuest = '/run/kiln/startup';
   await channel.writeFile(inGuest, await readFile(path), 0o700);
   try {
-    await guestRun(channel, [inGuest], signal);
+    await guestRun(channel, [inGuest], { signal });
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof GuestCommandError)) throw error;

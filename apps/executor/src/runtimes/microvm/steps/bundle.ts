@@ -25,6 +25,8 @@ export interface StepPlace {
   number: number;
   /** Holds the container's description and what it is given from outside. */
   bundle: string;
+  /** What went wrong before the step ran. */
+  log: string;
   /** Upper layer and mount point of its file system. */
   layer: string;
   /** In the guest's control groups. */
@@ -37,6 +39,7 @@ export function stepPlace(number: number): StepPlace {
   return {
     number,
     bundle: `${guestPaths.steps}/${number}`,
+    log: `${guestPaths.steps}/${number}.log`,
     layer: `${guestPaths.scratch}/steps/${number}`,
     cgroup: `${guestPaths.cgroups}/${number}`,
     id: `step-${number}`,

@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest';
 import { parseGuestUsage } from './guest-usage.ts';
 
-const text = `cpu usage_usec 1500000
-cpu user_usec 1000000
-peak 1048576
-memory low 0
-memory oom 1
-memory oom_kill 0
-work 4096 1000 900 880
-scratch 4096 1000 30 10
+const text = `/sys/fs/cgroup/job/1/cpu.stat:usage_usec 1500000
+/sys/fs/cgroup/job/1/cpu.stat:user_usec 1000000
+/sys/fs/cgroup/job/1/memory.peak:1048576
+/sys/fs/cgroup/job/1/memory.events:low 0
+/sys/fs/cgroup/job/1/memory.events:oom 1
+/sys/fs/cgroup/job/1/memory.events:oom_kill 0
+drive /work 4096 1000 900 880
+drive /run/scratch 4096 1000 30 10
 `;
 
 test('reads what the guest tells', () => {
@@ -26,7 +26,12 @@ test('takes no nonsense', () => {
   expect(parseGuestUsage('')).toEqual({ outOfMemory: false });
   expect(
     parseGuestUsage(
-      `cpu usage_usec ${'9'.repeat(30)}\npeak -5\nwork ${'9'.repeat(400)} 1 1 1\nscratch 1 ${'9'.repeat(20)} 1 1`,
+      [
+        `/cpu.stat:usage_usec ${'9'.repeat(30)}`,
+        '/memory.peak:-5',
+        `drive /work ${'9'.repeat(400)} 1 1 1`,
+        `drive /run/scratch 1 ${'9'.repeat(20)} 1 1`,
+      ].join('\n'),
     ),
   ).toEqual({ outOfMemory: false });
 });

@@ -1,3 +1,5 @@
+import { guestPaths } from './bundle.ts';
+
 /** What a step used, as the guest's kernel tells it. Nothing in it is believed further than that it is a number. */
 export interface GuestUsage {
   cpuSeconds?: number;
@@ -15,11 +17,8 @@ const fullBytes = 256 * 1024;
 
 /** Prints what {@link parseGuestUsage} reads. `$1`: the step's control group. */
 export const usageScript = `
-sed 's/^/cpu /' "$1/cpu.stat"
-echo "peak $(cat "$1/memory.peak")"
-sed 's/^/memory /' "$1/memory.events"
-stat -f -c 'work %S %b %f %a' /work
-stat -f -c 'scratch %S %b %f %a' /run/scratch
+grep . "$1/cpu.stat" "$1/memory.peak" "$1/memory.events" || true
+stat -f -c 'drive %n %S %b %f %a' /work /run/scratch || true
 `;
 
 export function parseGuestUsage(text: string): GuestUsage {
@@ -27,23 +26,23 @@ export function parseGuestUsage(text: string): GuestUsage {
     const value = Number(pattern.exec(text)?.[1]);
     return Number.isSafeInteger(value) ? value : undefined;
   };
-  const microseconds = number(/^cpu usage_usec (\d+)$/m);
-  const peak = number(/^peak (\d+)$/m);
-  const work = driveUse(text, 'work');
-  const scratch = driveUse(text, 'scratch');
+  const microseconds = number(/\/cpu\.stat:usage_usec (\d+)$/m);
+  const peak = number(/\/memory\.peak:(\d+)$/m);
+  const work = driveUse(text, guestPaths.workspace);
+  const scratch = driveUse(text, guestPaths.scratch);
   const full =
     work && work.free < fullBytes ? 'workspace' : scratch && scratch.free < fullBytes ? 'scratch' : undefined;
   return {
     ...(microseconds === undefined ? {} : { cpuSeconds: microseconds / 1e6 }),
     ...(peak === undefined ? {} : { peakMemoryBytes: peak }),
     ...(work && scratch ? { diskBytes: work.used + scratch.used } : {}),
-    outOfMemory: (number(/^memory oom_kill (\d+)$/m) ?? 0) > 0,
+    outOfMemory: (number(/\/memory\.events:oom_kill (\d+)$/m) ?? 0) > 0,
     ...(full === undefined ? {} : { fullDrive: full }),
   };
 }
 
-function driveUse(text: string, name: string): { used: number; free: number } | undefined {
-  const figures = new RegExp(`^${name} (\\d+) (\\d+) (\\d+) (\\d+)$`, 'm').exec(text) ?? [];
+function driveUse(text: string, mountPoint: string): { used: number; free: number } | undefined {
+  const figures = new RegExp(`^drive ${mountPoint} (\\d+) (\\d+) (\\d+) (\\d+)$`, 'm').exec(text) ?? [];
   const [, size, blocks, free, available] = figures.map(Number);
   const [used, left] = [(Number(blocks) - Number(free)) * Number(size), Number(available) * Number(size)];
   return Number.isSafeInteger(used) && Number.isSafeInteger(left) ? { used, free: left } : undefined;

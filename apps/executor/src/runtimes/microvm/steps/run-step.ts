@@ -9,10 +9,11 @@ import {
 } from '../../runtime.ts';
 import { checkEnvironment } from '../../step/index.ts';
 import type { GuestChannel, GuestProcess } from '../channel/index.ts';
-import { guestRun, guestScript } from '../guest-run.ts';
+import { guestRun, guestScript, shellCommand } from '../guest-run.ts';
 import { containerConfig, type ImageFacts, type StepPlace, stepPlace } from './bundle.ts';
-import { type GuestUsage, parseGuestUsage, usageScript } from './guest-usage.ts';
+import type { GuestUsage } from './guest-usage.ts';
 import { watchHostDisk } from './host-disk-watch.ts';
+import { settle } from './settle.ts';
 
 export interface StepSurroundings {
   channel: GuestChannel;
@@ -46,45 +47,60 @@ export async function runStep(
   signal: AbortSignal,
 ): Promise<StepResult> {
   checkEnvironment(step.env);
+  const { channel, job } = around;
   const place = stepPlace(around.number);
-  const limits = { memoryBytes: around.job.limits.memoryBytes, maxProcesses: around.maxProcesses };
+  const limits = { memoryBytes: job.limits.memoryBytes, maxProcesses: around.maxProcesses };
   const config = JSON.stringify(containerConfig(step, around.image, limits, place));
   if (signal.aborted) return { exitCode: -1, usage: {} };
-  await guestScript(around.channel, prepareScript, [
-    place.bundle,
-    place.layer,
-    place.cgroup,
-    around.image.directory,
-  ]);
+  let ended: EndedContainer;
   try {
-    await around.channel.writeFile(`${place.bundle}/config.json`, Buffer.from(config), 0o600);
-    if (signal.aborted) return { exitCode: -1, usage: {} };
-    return await runContainer(around, place, step, streams, signal);
-  } finally {
-    around.later(
-      guestScript(around.channel, removeScript, [place.bundle, place.layer, place.cgroup]).then(
-        () => undefined,
-        // Goes with the VM; until then it only takes space.
-        () => undefined,
-      ),
-    );
+    ended = await runContainer(around, place, config, step, streams, signal);
+  } catch (error) {
+    around.later(settle(channel, place).removed);
+    throw error;
   }
+  const { exitCode, killedBecause, endedByUs } = ended;
+  const settlement = settle(channel, place);
+  around.later(settlement.removed);
+  const usage = await settlement.usage;
+  const { outOfMemory, fullDrive, ...used } = usage;
+  if (endedByUs)
+    return { exitCode: -1, ...(killedBecause === undefined ? {} : { killedBecause }), usage: used };
+  if (outOfMemory) {
+    const reason = `it needed more memory than its limit of ${formatByteSize(job.limits.memoryBytes)}`;
+    if (exitCode === killedBySignal9) return { exitCode: -1, killedBecause: reason, usage: used };
+    job.notice(`a process of the step was killed, because ${reason}`);
+  }
+  if (exitCode !== 0 && fullDrive !== undefined) job.notice(fullText(fullDrive, job, usage));
+  return { exitCode, usage: used };
 }
 
+interface EndedContainer {
+  exitCode: number;
+  /** On demand or for a reason; the exit code says nothing then. */
+  endedByUs: boolean;
+  killedBecause?: string | undefined;
+}
+
+/** One command of the guest does all, from file system to exit code: each takes an emulated processor its time. */
 async function runContainer(
   around: StepSurroundings,
   place: StepPlace,
+  config: string,
   step: SandboxStep,
   streams: StepStreams,
   signal: AbortSignal,
-): Promise<StepResult> {
-  const { channel, job } = around;
+): Promise<EndedContainer> {
+  const { channel, image } = around;
   const writeFailure = Promise.withResolvers<never>();
   writeFailure.promise.catch(() => undefined);
   let firstWords = '';
   let isCut = false;
   const process = await channel.exec({
-    argv: crun(['--log', `${place.bundle}/log`], 'run', '--bundle', place.bundle, place.id),
+    argv: shellCommand(stepScript, [
+      ...[place.bundle, place.layer, place.cgroup, place.log],
+      ...[image.directory, place.id],
+    ]),
     output: {
       async write(stream, bytes) {
         if (isCut) return;
@@ -98,6 +114,7 @@ async function runContainer(
       },
     },
   });
+  void process.write(Buffer.from(config));
   process.end();
   const ended = process.exit;
   ended.catch(() => undefined);
@@ -127,6 +144,7 @@ async function runContainer(
   try {
     // An output that is not taken keeps the exit back; a step that we end does not wait for it.
     how = await Promise.race([ended, writeFailure.promise, stopped.promise]);
+    await ending;
   } catch (error) {
     isCut = true;
     await end(false).catch(() => undefined);
@@ -135,20 +153,10 @@ async function runContainer(
     isCut = ending !== undefined;
     signal.removeEventListener('abort', onAbort);
   }
-
-  const usage = parseGuestUsage(await guestScript(channel, usageScript, [place.cgroup]));
-  const { outOfMemory, fullDrive, ...used } = usage;
-  if (ending !== undefined && (signal.aborted || killedBecause !== undefined))
-    return { exitCode: -1, ...(killedBecause === undefined ? {} : { killedBecause }), usage: used };
   const exitCode = how !== undefined && 'code' in how ? how.code : killedBySignal9;
-  if (exitCode !== 0) await throwStartError(around, place, step, firstWords, exitCode);
-  if (outOfMemory) {
-    const reason = `it needed more memory than its limit of ${formatByteSize(job.limits.memoryBytes)}`;
-    if (exitCode === killedBySignal9) return { exitCode: -1, killedBecause: reason, usage: used };
-    job.notice(`a process of the step was killed, because ${reason}`);
-  }
-  if (exitCode !== 0 && fullDrive !== undefined) job.notice(fullText(fullDrive, job, usage));
-  return { exitCode, usage: used };
+  const endedByUs = ending !== undefined && (signal.aborted || killedBecause !== undefined);
+  if (exitCode !== 0 && !endedByUs) await throwStartError(around, place, step, firstWords, exitCode);
+  return { exitCode, endedByUs, killedBecause };
 }
 
 function fullText(drive: 'workspace' | 'scratch', job: SandboxJob, usage: GuestUsage): string {
@@ -165,19 +173,20 @@ async function endContainer(
   gently: boolean,
 ): Promise<void> {
   if (gently) {
-    guestRun(channel, crun([], 'kill', place.id, 'TERM')).catch(() => undefined);
+    guestRun(channel, [...crun, 'kill', place.id, 'TERM']).catch(() => undefined);
     await Promise.race([process.exit.catch(() => undefined), wait(graceMilliseconds)]);
   }
+  // First who might yet start the container.
+  process.kill('KILL');
   const killed = guestScript(channel, killScript, [place.cgroup]);
   killed.catch(() => undefined);
   const late = wait(endSeconds * 1000, undefined, { ref: false }).then(() => {
     throw new SandboxError('the VM does not end the processes of a step', { infrastructure: true });
   });
   await Promise.race([killed, late]);
-  process.kill('KILL');
 }
 
-/** What crun itself had to say, when the step never ran. */
+/** What had to be said about its file system or container, when the step never ran. */
 async function throwStartError(
   around: StepSurroundings,
   place: StepPlace,
@@ -189,7 +198,7 @@ async function throwStartError(
     throw new SandboxError(`image ${step.image} has no /bin/sh, which steps are run with`, {
       infrastructure: false,
     });
-  const log = await around.channel.readFile(`${place.bundle}/log`, 64 * 1024).catch(() => undefined);
+  const log = await around.channel.readFile(place.log, 64 * 1024).catch(() => undefined);
   const said = Buffer.from(log ?? [])
     .toString('utf8')
     .trim();
@@ -203,27 +212,25 @@ async function throwStartError(
   });
 }
 
-function crun(options: readonly string[], ...command: string[]): string[] {
-  return ['crun', '--cgroup-manager', 'cgroupfs', ...options, ...command];
-}
+const crun = ['crun', '--cgroup-manager', 'cgroupfs'];
 
-/** `$1` bundle, `$2` layer, `$3` control group, `$4` mounted image */
-const prepareScript = `
+/**
+ * `$1` bundle, `$2` layer, `$3` control group, `$4` log, `$5` mounted image, `$6` name. Reads the container's description. Until
+ * there is a container nothing is said to whoever reads the step's output.
+ */
+const stepScript = `
+exec 3>&2 2>"$4"
 mkdir -p "$1" "$2/upper" "$2/work" "$2/root" "$3"
 echo '+cpu +memory +pids' >"$3/cgroup.subtree_control"
 cp /run/kiln/etc/* "$1/"
-mount -t overlay -o "lowerdir=$4,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"
+cat >"$1/config.json"
+mount -t overlay -o "lowerdir=$5,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"
+exec ${crun.join(' ')} --log "$4" run --bundle "$1" "$6" 2>&3 3>&-
 `;
 
-/** `$1` control group. Waits until it is empty. */
+/** `$1` control group. Waits until it is empty; one that was not made yet is. */
 const killScript = `
+[ -e "$1" ] || exit 0
 echo 1 >"$1/cgroup.kill"
 while grep -q 'populated 1' "$1/cgroup.events"; do sleep 0.02; done
-`;
-
-/** As for {@link prepareScript}. */
-const removeScript = `
-rmdir "$3"/* "$3" 2>/dev/null || true
-umount "$2/root"
-rm -rf "$2" "$1"
 `;
