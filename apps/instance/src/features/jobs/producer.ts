@@ -1,4 +1,4 @@
-import type { JobDocument } from '@kiln/protocol';
+import { formatByteSize, type JobDocument } from '@kiln/protocol';
 import type { Blobs } from '../../blobs/index.ts';
 import type { Database } from '../../database/index.ts';
 import type { ClaimedJob, DocumentProblem, Producer } from '../../queue/index.ts';
@@ -6,6 +6,9 @@ import type { GivenSecrets, Secrets, SecretsRequest } from '../secrets/index.ts'
 import { buildDocument, filesBucket } from './document.ts';
 import { blobKey } from './files.ts';
 import { findRecords, hasFile, producerName, type WholeRecord } from './store.ts';
+
+/** Of all steps of a job: each has its own copy in the document, which instance and executor hold in memory. */
+const maxSecretBytes = 16 * 1024 * 1024;
 
 export interface ProducerOptions {
   database: Database;
@@ -50,5 +53,13 @@ function documentOf(
   given: GivenSecrets | DocumentProblem | undefined,
 ): JobDocument | DocumentProblem {
   if (!given) throw new Error(`job ${record.jobId} is not among those that were given secrets`);
-  return 'problem' in given ? given : buildDocument(record, given);
+  if ('problem' in given) return given;
+  const bytes = [...given.values.values()].reduce((sum, value) => sum + Buffer.byteLength(value), 0);
+  const steps = record.spec.steps.length;
+  if (bytes * steps > maxSecretBytes) {
+    return {
+      problem: `its secrets have ${formatByteSize(bytes)} for each of ${steps} steps; together at most ${formatByteSize(maxSecretBytes)}`,
+    };
+  }
+  return buildDocument(record, given);
 }

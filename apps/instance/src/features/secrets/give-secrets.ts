@@ -26,49 +26,30 @@ export interface GivenSecrets {
   dockerAuth: DockerAuthConfig;
 }
 
+export interface GiverOptions {
+  database: Database;
+  ring: KeyRing;
+  log: Logger;
+}
+
+/** By key: values, and why there is none. */
+type Opened = ReadonlyMap<string, string | DocumentProblem>;
+
 /** Another instance may have the key, and this one after its next start. */
 const retryWithoutKeySeconds = 10;
 
 /** As `Secrets.give`. */
 export async function giveSecrets(
-  { database, ring, log }: { database: Database; ring: KeyRing; log: Logger },
+  options: GiverOptions,
   scope: SecretScope,
   requests: readonly SecretsRequest[],
 ): Promise<Map<number, GivenSecrets | DocumentProblem>> {
-  const taken = await takeSecrets(database, scope, requests.flatMap(wantedSecrets));
-  const entries = requests.map(async (request) => {
-    const stored = taken.filter(({ jobId }) => jobId === request.jobId);
-    return [request.jobId, await openAll(stored, request)] as const;
-  });
-  return new Map(await Promise.all(entries));
-
-  async function openAll(
-    stored: readonly StoredSecret[],
-    { jobId, keys }: SecretsRequest,
-  ): Promise<GivenSecrets | DocumentProblem> {
-    const missing = keys.filter((key) => !stored.some((secret) => secret.key === key));
-    if (missing.length > 0) return { problem: `the secret ${missing.join(', ')} was removed` };
-    const values = new Map<string, string>();
-    for (const secret of stored) {
-      try {
-        values.set(secret.key, await decryptValue(ring, secret));
-      } catch (err) {
-        const { key, version, keyId } = secret;
-        log.error({ err, jobId, scope, key, version, keyId }, 'a secret cannot be decrypted');
-        if (err instanceof UnknownKeyError) {
-          return {
-            problem: `the instance lacks the key of the secret ${key}`,
-            retryAfterSeconds: retryWithoutKeySeconds,
-          };
-        }
-        if (err instanceof BrokenSealError) return { problem: `the secret ${key} cannot be decrypted` };
-        throw err;
-      }
-    }
-    const registries = values.get(dockerAuthSecretKey);
-    values.delete(dockerAuthSecretKey);
-    return { values, dockerAuth: registries === undefined ? {} : readDockerAuth(registries) };
-  }
+  const stored = await takeSecrets(options.database, scope, requests.flatMap(wantedSecrets));
+  // Once each, however many jobs get it: values may be large.
+  const opened: Opened = new Map(
+    await Promise.all(stored.map(async (secret) => [secret.key, await open(options, secret)] as const)),
+  );
+  return new Map(requests.map((request) => [request.jobId, pick(request, opened)]));
 }
 
 function wantedSecrets({ keys, ...job }: SecretsRequest): WantedSecret[] {
@@ -76,4 +57,33 @@ function wantedSecrets({ keys, ...job }: SecretsRequest): WantedSecret[] {
     ...keys.map((key): WantedSecret => ({ ...job, key, cause: 'requested' })),
     { ...job, key: dockerAuthSecretKey, cause: 'registry' },
   ];
+}
+
+async function open({ ring, log }: GiverOptions, secret: StoredSecret): Promise<string | DocumentProblem> {
+  try {
+    return await decryptValue(ring, secret);
+  } catch (err) {
+    const { scope, key, version, keyId } = secret;
+    log.error({ err, scope, key, version, keyId }, 'a secret cannot be decrypted');
+    if (err instanceof BrokenSealError) return { problem: `the secret ${key} cannot be decrypted` };
+    if (!(err instanceof UnknownKeyError)) throw err;
+    return {
+      problem: `the instance lacks the key of the secret ${key}`,
+      retryAfterSeconds: retryWithoutKeySeconds,
+    };
+  }
+}
+
+function pick({ keys }: SecretsRequest, opened: Opened): GivenSecrets | DocumentProblem {
+  const missing = keys.filter((key) => !opened.has(key));
+  if (missing.length > 0) return { problem: `the secret ${missing.join(', ')} was removed` };
+  const values = new Map<string, string>();
+  for (const key of [...keys, dockerAuthSecretKey]) {
+    const value = opened.get(key);
+    if (typeof value === 'object') return value;
+    if (value !== undefined) values.set(key, value);
+  }
+  const registries = values.get(dockerAuthSecretKey);
+  values.delete(dockerAuthSecretKey);
+  return { values, dockerAuth: registries === undefined ? {} : readDockerAuth(registries) };
 }

@@ -153,6 +153,21 @@ describe('a job', () => {
     await complete(document);
   });
 
+  test('beside others gets its own, also when they are claimed together', async () => {
+    await set('RED', 'hunter2-red');
+    await set('BLUE', 'hunter2-blue');
+    const wants = [['RED'], [], ['BLUE', 'RED'], ['BLUE']];
+    const jobs = await Promise.all(wants.map((secrets) => site.submit({ steps, secrets })));
+    const claimed = await Promise.all(jobs.map(() => site.executor.dequeue()));
+    for (const { document } of claimed) {
+      if (!document) throw new Error('a job was not given out');
+      const names = document.dockerSteps[1]?.env.map((pair) => pair.split('=')[0]);
+      expect(names).toEqual(wants[jobs.findIndex(({ id }) => id === document.id)]);
+      expect(Object.keys(document.redactedValues)).toHaveLength(names?.length ?? 0);
+      await complete(document);
+    }
+  });
+
   test('is refused when it asks for what does not exist, by name, as everybody', async () => {
     await set('TOKEN', 'hunter2-token');
     await set('BATCH', 'of another scope', 'BATCHES');
@@ -197,6 +212,18 @@ describe('a job', () => {
       state: 'failed',
       failureKind: 'document',
       failureMessage: expect.stringContaining('the secret TOKEN was removed'),
+    });
+  });
+
+  test('fails when its secrets would fill the memory of whoever carries them', async () => {
+    const secrets = Array.from({ length: 10 }, (_, n) => `LARGE_${n}`);
+    for (const key of secrets) await set(key, 'x'.repeat(65_536));
+    const many = Array.from({ length: 30 }, () => ({ image: 'a', run: 'b' }));
+    const { id } = await site.submit({ steps: many, secrets });
+    expect((await site.executor.dequeue()).status).toBe(204);
+    expect((await site.call('GET', `/.api/jobs/${id}`)).json).toMatchObject({
+      state: 'failed',
+      failureMessage: expect.stringContaining('its secrets have 640 KiB for each of 30 steps'),
     });
   });
 
@@ -288,7 +315,7 @@ describe('what somebody wrote into the database', () => {
       failureMessage: expect.stringContaining('the secret MINE cannot be decrypted'),
     });
     expect(site.logLines).toContainEqual(
-      expect.objectContaining({ level: 50, msg: 'a secret cannot be decrypted', key: 'MINE', jobId: id }),
+      expect.objectContaining({ level: 50, msg: 'a secret cannot be decrypted', key: 'MINE' }),
     );
   });
 

@@ -115,19 +115,22 @@ const takeStatement = {
       insert into executor_secret_uses (secret_id, scope, key, version, job_id, attempt, executor, user_id, cause)
       select s.id, s.scope, s.key, s.version, wanted."jobId", wanted.attempt, wanted.executor, wanted."userId", wanted.cause
       from wanted join executor_secrets s on s.scope = $1 and s.key = wanted.key
-      returning job_id, secret_id
+      returning secret_id
     )
-    select used.job_id as "jobId", ${storedColumns}, s.sealed_value as "sealedValue"
-    from used join executor_secrets s on s.id = used.secret_id`,
+    select ${storedColumns}, s.sealed_value as "sealedValue"
+    from executor_secrets s where s.id in (select secret_id from used)`,
 };
 
-/** Secrets as they are now, of those that exist, and a record of each use, which is committed before they are here. */
+/**
+ * Those of the wanted secrets that exist, as they are now, each once. Their uses are recorded, and that is committed
+ * before the secrets are here.
+ */
 export function takeSecrets(
-  database: Executable,
+  database: Database,
   scope: SecretScope,
   wanted: readonly WantedSecret[],
-): Promise<(StoredSecret & { jobId: number })[]> {
-  return database.query<StoredSecret & { jobId: number }>(takeStatement, [scope, JSON.stringify(wanted)]);
+): Promise<StoredSecret[]> {
+  return database.query<StoredSecret>(takeStatement, [scope, JSON.stringify(wanted)]);
 }
 
 /** Some of the secrets whose data keys are not encrypted with this key. */
