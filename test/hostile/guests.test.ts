@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, readdir, readlink, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, mkdtemp, readdir, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -107,6 +107,72 @@ describe('a guest that stays', () => {
     ])
       expect(await read(path), path.slice(0, 40)).toBe('');
     expect(await read(`deep/${'d/'.repeat(300)}f`)).toBe('deep\n');
+  });
+});
+
+describe('a guest that takes all there is', () => {
+  test('of its disks: this machine gives it no more than they have, and a next step is told', {
+    timeout: 4 * bootMs,
+  }, async () => {
+    const job = await startJob();
+    await job.asRoot(
+      'for d in /work /run/scratch; do dd if=/dev/urandom of=$d/fill bs=1M 2>/dev/null; done; sync; df /work /run/scratch >&2; true',
+    );
+    expect(await takenByVms()).toBeLessThan(2.2 * limits.diskBytes);
+    const outcome = await job.run('echo more >/data/more; echo told').catch((error: Error) => error);
+    expect('output' in outcome ? outcome.output : outcome.message).toMatch(/no space left|told/i);
+    await within(endsMs, job.sandbox[Symbol.asyncDispose]());
+  });
+
+  test('of its memory: what takes it is killed, and the job goes on', { timeout: 4 * bootMs }, async () => {
+    const job = await startJob();
+    const memory = process.memoryUsage().rss;
+    await job.asRoot(`perl -e 'my @all; push @all, "x" x 1e6 while 1' 2>/dev/null; true`);
+    await job.asRoot('dd if=/dev/zero of=/run/fill bs=1M 2>/dev/null; rm -f /run/fill; true');
+    expect(process.memoryUsage().rss - memory).toBeLessThan(100 * mebibyte);
+    expect((await job.run('echo fine')).output).toBe('fine\n');
+  });
+
+  test('of its memory, shielded from the kernel: the VM ends, and nothing else', {
+    timeout: 4 * bootMs,
+  }, async () => {
+    const job = await startJob();
+    const running = job.run('echo started; sleep 1000');
+    await job.started;
+    const hostile = job
+      .asRoot(
+        `for p in /proc/[0-9]*; do echo -1000 >$p/oom_score_adj; done 2>/dev/null; perl -e 'my @all; push @all, "x" x 1e6 while 1'`,
+      )
+      .catch(() => undefined);
+    const outcome = await within(
+      endsMs,
+      running.then(
+        () => 'a result',
+        (error: Error) => error,
+      ),
+    );
+    expect(outcome).toMatchObject({ name: 'SandboxError', infrastructure: true });
+    await within(endsMs, job.sandbox[Symbol.asyncDispose]());
+    await hostile;
+  });
+
+  test('of its processes: the job ends, and so does the bomb', { timeout: 4 * bootMs }, async () => {
+    const job = await startJob();
+    const stop = new AbortController();
+    const running = job.run('echo started; sleep 1000', { signal: stop.signal });
+    await job.started;
+    // Out of the group that ends with its command.
+    const bomb = 'echo $$ >/sys/fs/cgroup/cgroup.procs; bomb() { bomb | bomb & }; bomb; echo lit';
+    const hostile = job.asRoot(bomb).catch(() => undefined);
+    await within(endsMs, Promise.race([hostile, running.catch(() => undefined)]));
+    stop.abort();
+    await within(
+      endsMs,
+      running.catch(() => undefined),
+    );
+    await within(endsMs, job.sandbox[Symbol.asyncDispose]());
+    expect(await qemuProcesses()).toEqual([]);
+    await hostile;
   });
 });
 
@@ -285,6 +351,18 @@ async function leftovers(): Promise<string[]> {
     for (const name of await readdir(join(dataDirectory, 'microvm', kind)).catch(() => []))
       found.push(`${kind} ${name}`);
   return [...found, ...(await qemuProcesses()).map((pid) => `process ${pid}`)];
+}
+
+/** Bytes of this machine's disk that the VMs' own files take. */
+async function takenByVms(): Promise<number> {
+  let bytes = 0;
+  const vms = join(dataDirectory, 'microvm', 'vms');
+  for (const name of await readdir(vms, { recursive: true })) {
+    const stats = await lstat(join(vms, name));
+    // Shared files (kernel, root, images) have other names too.
+    if (stats.isFile() && stats.nlink === 1) bytes += 512 * stats.blocks;
+  }
+  return bytes;
 }
 
 async function qemuProcesses(): Promise<string[]> {
