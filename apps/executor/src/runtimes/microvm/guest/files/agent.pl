@@ -253,6 +253,8 @@ sub start {
     { no warnings 'exec'; exec { $argv[0] } @argv; }
     become_report($report_end, $argv[0]);
   }
+  # Both put it there: it begins nothing outside, and whatever ends this session from here on finds it inside.
+  put("$cgroup/cgroup.procs", $pid);
   nonblocking($_) for grep { $_ } $report, $s->{in}, $s->{out}, $s->{err};
   $s->{report} = $report;
   $s->{reported} = '';
