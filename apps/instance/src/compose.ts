@@ -46,6 +46,8 @@ export interface InstanceOptions {
   /** Keys that encrypt secrets, or a file with them; else `secret-key` in the data directory, made at the first start. */
   secretKey?: string | undefined;
   secretKeyFile?: string | undefined;
+  /** Deletes the secrets whose key is lost; else the instance does not start without it. */
+  forgetSecrets?: boolean | undefined;
   /** A site configuration of the operator's, only read; else `site-config.jsonc` in the data directory. */
   siteConfigFile?: string | undefined;
   trustProxy?: TrustProxy | undefined;
@@ -97,6 +99,7 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
     dataDirectory,
     key: options.secretKey,
     keyFile: options.secretKeyFile,
+    forgetSecrets: options.forgetSecrets,
     log,
   });
   const directoryId = await dataDirectoryId(dataDirectory);

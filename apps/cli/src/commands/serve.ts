@@ -7,6 +7,7 @@ import type { CommandSetup } from '../session.ts';
 interface ServeOptions {
   data?: string;
   listen?: string;
+  forgetSecrets?: true;
 }
 
 export function addServe(program: Command, { invocation }: CommandSetup): void {
@@ -15,6 +16,7 @@ export function addServe(program: Command, { invocation }: CommandSetup): void {
     .description('run an instance in the foreground until SIGTERM or Ctrl-C')
     .option('--data <directory>', 'where it keeps everything (KILN_DATA_DIR, default: .kiln)')
     .option('--listen <host:port>', 'where it listens (KILN_LISTEN, default: 127.0.0.1:3080)')
+    .option('--forget-secrets', 'delete the executor secrets whose key is lost, and start without them')
     .action((options: ServeOptions) => serve(options, invocation));
 }
 
@@ -37,6 +39,7 @@ async function serve(options: ServeOptions, invocation: Invocation): Promise<voi
         ? {}
         : { blobDirectory: path.resolve(invocation.cwd, settings.KILN_BLOB_DIR) }),
       secretKey: settings.KILN_SECRET_KEY,
+      forgetSecrets: options.forgetSecrets,
       ...(settings.KILN_SECRET_KEY_FILE === undefined
         ? {}
         : { secretKeyFile: path.resolve(invocation.cwd, settings.KILN_SECRET_KEY_FILE) }),

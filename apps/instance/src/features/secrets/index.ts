@@ -1,5 +1,6 @@
 export type { GivenSecrets, SecretsRequest } from './give-secrets.ts';
-export { openKeyRing, SecretKeyError } from './open-key-ring.ts';
+export { SecretKeyError } from './key-source.ts';
+export { openKeyRing } from './open-key-ring.ts';
 export { secretRoutes } from './routes.ts';
 export { createSecrets, type Secrets } from './secrets.ts';
 export { deleteOldUses } from './uses.ts';

@@ -25,7 +25,14 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-const open = (options: { key?: string; keyFile?: string; dataDirectory?: string } = {}): Promise<KeyRing> =>
+interface OpenOptions {
+  key?: string;
+  keyFile?: string;
+  dataDirectory?: string;
+  forgetSecrets?: boolean;
+}
+
+const open = (options: OpenOptions = {}): Promise<KeyRing> =>
   openKeyRing({ database: db.database, dataDirectory: directory, log, ...options });
 
 const secretsWith = (ring: KeyRing): Secrets => createSecrets({ database: db.database, ring, log });
@@ -78,12 +85,25 @@ describe('the key of an instance', () => {
     await open({ key: a });
     const opening = open({ key: b });
     await expect(opening).rejects.toThrow(
-      `encrypted with the key ${idOf(a)}, and KILN_SECRET_KEY holds ${idOf(b)}. Put the file back`,
+      `encrypted with the key ${idOf(a)}, and KILN_SECRET_KEY holds ${idOf(b)}. Put the key back`,
     );
     await expect(opening).rejects.not.toThrow(a.slice(0, 20));
-    await expect(open()).rejects.toThrow(/secret-key is not there\. Put the file back/);
+    await expect(open()).rejects.toThrow(/secret-key is not there\. Put the key back/);
     // Nothing was made in its place, which would have hidden the loss from the next start.
     await expect(stat(join(directory, 'secret-key'))).rejects.toThrow('ENOENT');
+  });
+
+  test('that is lost can be given up with what it encrypts, and nothing else', async () => {
+    const both = await open({ key: a });
+    await secretsWith(both).set('JOBS', 'OLD', 'hunter2');
+    await secretsWith(await open({ key: `${b} ${a}` })).set('JOBS', 'TOKEN', 'hunter2');
+    const ring = await open({ key: b, forgetSecrets: true });
+    expect((await secretsWith(ring).list(undefined)).map(({ key }) => key)).toEqual(['TOKEN']);
+    expect(await given(ring)).toBe('hunter2');
+    expect(lines.join()).toContain('"secrets":[{"key":"OLD","scope":"JOBS"}]');
+    await open({ forgetSecrets: true });
+    expect(await secretsWith(await open()).list(undefined)).toEqual([]);
+    await open({ forgetSecrets: true });
   });
 
   test('is one for all instances, however they start together', async () => {
