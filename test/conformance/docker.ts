@@ -6,21 +6,24 @@ import { createDockerRuntime } from '../../apps/executor/src/runtimes/docker/ind
 import { askEngine } from '../../tools/docker/index.ts';
 import { startTestDockerd } from '../kit/dockerd.ts';
 import { testImages } from '../kit/images.ts';
+import { inNamespace } from '../kit/network-namespace.ts';
 import { startNetworkWorld } from '../kit/network-world.ts';
-import type { RuntimeUnderTest } from './runtime-under-test.ts';
+import type { RuntimeUnderTest, UnderTestOptions } from './runtime-under-test.ts';
 
 const run = promisify(execFile);
 
 /** The Docker runtime on a private daemon whose network leads to a made-up internet. */
-export async function dockerUnderTest(): Promise<RuntimeUnderTest> {
-  const daemon = await startTestDockerd();
+export async function dockerUnderTest(options: UnderTestOptions = {}): Promise<RuntimeUnderTest> {
+  const { surroundings = startNetworkWorld, images } = options;
+  const daemon = await startTestDockerd(images);
   const namespace = daemon.networkNamespace ?? '';
-  const world = await startNetworkWorld(namespace).catch(async (error: unknown) => {
+  const world = await surroundings(namespace).catch(async (error: unknown) => {
     await daemon.stop();
     throw error;
   });
   return {
     image: testImages.busybox,
+    machine: namespace,
     address: `unix://${daemon.socketPath}`,
     open(options) {
       return createDockerRuntime({
@@ -32,6 +35,10 @@ export async function dockerUnderTest(): Promise<RuntimeUnderTest> {
         warn: (message, error) => options.warnings.push(`${message}: ${error}`),
         ...options,
       });
+    },
+    async asRoot(argv) {
+      const containers = await listContainers(daemon.socketPath);
+      return Promise.all(containers.map(({ pid }) => inNamespace(`/proc/${pid}/ns/net`, argv)));
     },
     async leftovers() {
       const list = async (path: string): Promise<unknown> =>
@@ -62,6 +69,17 @@ export async function dockerUnderTest(): Promise<RuntimeUnderTest> {
       await daemon.stop();
     },
   };
+}
+
+/** Processes that running containers began with. */
+async function listContainers(socketPath: string): Promise<{ pid: number }[]> {
+  const ask = async (path: string): Promise<unknown> =>
+    JSON.parse((await askEngine(socketPath, { method: 'GET', path })).text);
+  const running = (await ask('/containers/json')) as { Id: string }[];
+  const states = running.map(
+    async ({ Id }) => (await ask(`/containers/${Id}/json`)) as { State: { Pid: number } },
+  );
+  return (await Promise.all(states)).map(({ State }) => ({ pid: State.Pid }));
 }
 
 /** Sandboxes whose containers the daemon remembers having made. */

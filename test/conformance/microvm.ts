@@ -1,5 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { access, mkdir, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,8 +8,9 @@ import { createMicrovmRuntime, type MicrovmRuntime } from '../../apps/executor/s
 import { writeImageArchive } from '../../tools/docker/index.ts';
 import { sharedGuest } from '../kit/guest.ts';
 import { testImages } from '../kit/images.ts';
+import { networkNamespace } from '../kit/network-namespace.ts';
 import { startNetworkWorld } from '../kit/network-world.ts';
-import type { RuntimeUnderTest } from './runtime-under-test.ts';
+import type { RuntimeUnderTest, UnderTestOptions } from './runtime-under-test.ts';
 
 const run = promisify(execFile);
 
@@ -19,16 +19,14 @@ export interface MicrovmUnderTest extends RuntimeUnderTest {
 }
 
 /** The microVM runtime in a network namespace that leads to a made-up internet. */
-export async function microvmUnderTest(): Promise<MicrovmUnderTest> {
+export async function microvmUnderTest(options: UnderTestOptions = {}): Promise<MicrovmUnderTest> {
+  const { surroundings = startNetworkWorld, images = ['busybox'] } = options;
   const guestDirectory = await sharedGuest();
   const shared = await mkdtemp(join(tmpdir(), 'kiln-vm-images-'));
-  await loadImages(shared);
-  const holder = spawn('unshare', ['--net', '--', 'sh', '-c', 'ip link set lo up; echo up; exec cat'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  await once(holder.stdout, 'data');
-  const namespace = `/proc/${holder.pid}/ns/net`;
-  const world = await startNetworkWorld(namespace);
+  for (const image of images) await loadImage(shared, image);
+  const machine = await networkNamespace();
+  const namespace = machine.path;
+  const world = await surroundings(namespace);
   const runtimes: MicrovmRuntime[] = [];
   const dataDirectories = new Set<string>();
   const sandboxes = new Map<string, string>();
@@ -45,6 +43,7 @@ export async function microvmUnderTest(): Promise<MicrovmUnderTest> {
 
   return {
     image: testImages.busybox,
+    machine: namespace,
     address: namespace,
     open(options) {
       const runtime = createMicrovmRuntime({
@@ -73,6 +72,9 @@ export async function microvmUnderTest(): Promise<MicrovmUnderTest> {
           return sandbox;
         },
       };
+    },
+    async asRoot(argv) {
+      return (await Promise.all(runtimes.map((runtime) => runtime.inEach(argv)))).flat();
     },
     async leftovers() {
       await remember();
@@ -103,9 +105,7 @@ export async function microvmUnderTest(): Promise<MicrovmUnderTest> {
     processesOf: (job, attempt) => hostProcesses(`kiln-${job}-${attempt}-`),
     async [Symbol.asyncDispose]() {
       await world[Symbol.asyncDispose]();
-      const exited = once(holder, 'exit');
-      holder.kill('SIGKILL');
-      await exited;
+      await machine[Symbol.asyncDispose]();
       await rm(shared, { recursive: true, force: true });
     },
   };
@@ -114,9 +114,9 @@ export async function microvmUnderTest(): Promise<MicrovmUnderTest> {
 /** One process a line; the zero bytes between arguments stay. */
 const listProcesses = 'for f in /proc/[0-9]*/cmdline; do cat "$f" 2>/dev/null && echo; done; true';
 
-async function loadImages(directory: string): Promise<void> {
-  const archive = join(directory, 'busybox.tar');
-  await writeImageArchive('busybox', archive);
+async function loadImage(directory: string, image: keyof typeof testImages): Promise<void> {
+  const archive = join(directory, `${image}.tar`);
+  await writeImageArchive(image, archive);
   const store = openImageStore({
     directory: join(directory, 'images'),
     allowLocalImages: true,

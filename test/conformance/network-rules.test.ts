@@ -3,52 +3,55 @@ import { once } from 'node:events';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseNetworkReport } from '../../apps/executor/src/runtimes/network/network-report.ts';
-import { rulesetFor } from '../../apps/executor/src/runtimes/network/network-rules.ts';
+import { type NetworkRules, rulesetFor } from '../../apps/executor/src/runtimes/network/network-rules.ts';
 import { applyRules, listTable } from '../../apps/executor/src/runtimes/network/nft.ts';
+import { forwardPackets, type NetworkNamespace, networkNamespace } from '../kit/network-namespace.ts';
 import { ip, startNetworkWorld, worldAddresses, worldPort } from '../kit/network-world.ts';
 
 /**
  * The rules without Docker, whose containers have no IPv6 here: a client behind a router, the world behind that.
- * client (198.51.100.2, 2001:db8:1::2) - bridge of the rules - router - world
+ * client (198.51.100.2, 2001:db8:1::2) - link of the rules - router - world
  */
 const run = promisify(execFile);
-const rules = { table: 'kiln_0123456789ab', bridge: 'kb0123456789ab', resolvers: [] };
-let router: Awaited<ReturnType<typeof emptyNamespace>>;
-let client: Awaited<ReturnType<typeof emptyNamespace>>;
+const rules = {
+  table: 'kiln_0123456789ab',
+  link: 'kb0123456789ab',
+  sources: ['198.51.100.2/32', '2001:db8:1::/64'],
+  lookups: undefined,
+  masquerade: false,
+  endpoints: [],
+  allowedCIDRs: [],
+} satisfies NetworkRules;
+let router: NetworkNamespace;
+let client: NetworkNamespace;
 let world: Awaited<ReturnType<typeof startNetworkWorld>>;
 
 beforeAll(async () => {
-  router = await emptyNamespace();
-  client = await emptyNamespace();
+  router = await networkNamespace();
+  client = await networkNamespace();
   world = await startNetworkWorld(router.path);
   const [near, far] = ['02:00:00:00:00:01', '02:00:00:00:00:02'];
   await ip(
     router.path,
-    `link add ${rules.bridge} address ${near} type veth peer name eth0 address ${far} netns ${client.pid}`,
+    `link add ${rules.link} address ${near} type veth peer name eth0 address ${far} netns ${client.pid}`,
   );
-  await ip(router.path, `addr add 198.51.100.1/24 dev ${rules.bridge}`);
-  await ip(router.path, `addr add 2001:db8:1::1/64 dev ${rules.bridge} nodad`);
-  await ip(router.path, `link set ${rules.bridge} up`);
+  await ip(router.path, `addr add 198.51.100.1/24 dev ${rules.link}`);
+  await ip(router.path, `addr add 2001:db8:1::1/64 dev ${rules.link} nodad`);
+  await ip(router.path, `link set ${rules.link} up`);
   await ip(client.path, 'addr add 198.51.100.2/24 dev eth0');
   await ip(client.path, 'addr add 2001:db8:1::2/64 dev eth0 nodad');
   await ip(client.path, 'link set eth0 up');
   // Neighbours are told: the rules refuse the client's questions to the router.
   await ip(client.path, `-6 neigh add 2001:db8:1::1 lladdr ${near} dev eth0`);
-  await ip(router.path, `-6 neigh add 2001:db8:1::2 lladdr ${far} dev ${rules.bridge}`);
+  await ip(router.path, `-6 neigh add 2001:db8:1::2 lladdr ${far} dev ${rules.link}`);
   await ip(client.path, 'route add default via 198.51.100.1');
   await ip(client.path, '-6 route add default via 2001:db8:1::1');
-  await run('nsenter', [
-    `--net=${router.path}`,
-    '--',
-    'sh',
-    '-c',
-    'echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding',
-  ]);
+  await forwardPackets(router.path);
 });
 afterAll(async () => {
   await world?.[Symbol.asyncDispose]();
-  await client?.end();
-  await router?.end();
+  await client?.[Symbol.asyncDispose]();
+  await router?.[Symbol.asyncDispose]();
 });
 
 const blocked = Object.entries(worldAddresses).filter(([name]) => name !== 'open' && name !== 'open6');
@@ -58,7 +61,7 @@ test('without rules everything is reached, so that the next tests mean something
 });
 
 test('only public addresses are reached, of both IP versions', async () => {
-  await applyRules(router.path, rulesetFor({ ...rules, endpoints: [], allowedCIDRs: [] }));
+  await applyRules(router.path, rulesetFor(rules));
   await expectAnswer(worldAddresses.open);
   await expectAnswer(worldAddresses.open6);
   for (const [name, address] of blocked) expect(await reach(address), name).toBe('refused');
@@ -69,7 +72,11 @@ test('only public addresses are reached, of both IP versions', async () => {
   await expect.poll(() => ping(worldAddresses.open), { timeout: 30_000 }).toBe(true);
   await expect.poll(() => ping(worldAddresses.open6), { timeout: 30_000 }).toBe(true);
   const report = parseNetworkReport(await listTable(router.path, rules.table));
-  expect(report.refused).toContain(`tcp ${worldAddresses.metadata}:${worldPort}`);
+  const refused = report.refused.map(({ protocol, address }) => `${protocol} ${address}`);
+  for (const address of [worldAddresses.metadata, worldAddresses.private6, '198.51.100.1', '2001:db8:1::1'])
+    expect(refused).toContain(`tcp ${address}`);
+  expect(refused).toContain(`icmp ${worldAddresses.private10}`);
+  expect(refused).toContain(`icmpv6 ${worldAddresses.private6}`);
   expect(report.sentBytes).toBeGreaterThan(0);
   expect(report.receivedBytes).toBeGreaterThan(0);
   await applyRules(router.path, `delete table inet ${rules.table}\n`);
@@ -108,7 +115,7 @@ test('nobody opens connections to the client', async () => {
   try {
     const fromWorld = `/proc/${world.pid}/ns/net`;
     await expect.poll(() => reach('198.51.100.2', 7001, fromWorld)).toBe('hello');
-    await applyRules(router.path, rulesetFor({ ...rules, endpoints: [], allowedCIDRs: [] }));
+    await applyRules(router.path, rulesetFor(rules));
     expect(await reach('198.51.100.2', 7001, fromWorld)).toBe('nothing');
     await applyRules(router.path, `delete table inet ${rules.table}\n`);
   } finally {
@@ -117,8 +124,8 @@ test('nobody opens connections to the client', async () => {
   }
 });
 
-test('rules for a bridge that is not there are refused as a whole', async () => {
-  const elsewhere = rulesetFor({ ...rules, bridge: 'kbnowhere', endpoints: [], allowedCIDRs: [] });
+test('rules for a link that is not there are refused as a whole', async () => {
+  const elsewhere = rulesetFor({ ...rules, link: 'kbnowhere' });
   await expect(applyRules(router.path, elsewhere)).rejects.toThrow('Interface does not exist');
   await expect(listTable(router.path, rules.table)).rejects.toThrow('No such file or directory');
 });
@@ -143,25 +150,4 @@ async function ping(address: string): Promise<boolean> {
     { timeout: 10_000 },
   );
   return stdout.includes('bytes from');
-}
-
-/** Lives as long as the process that was started in it. */
-async function emptyNamespace() {
-  const holder = spawn(
-    'unshare',
-    ['--net', '--', 'sh', '-c', 'busybox ip link set lo up; echo up; exec cat'],
-    {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    },
-  );
-  await once(holder.stdout, 'data');
-  return {
-    pid: holder.pid,
-    path: `/proc/${holder.pid}/ns/net`,
-    async end(): Promise<void> {
-      const exited = once(holder, 'exit');
-      holder.kill('SIGKILL');
-      await exited;
-    },
-  };
 }

@@ -73,8 +73,12 @@ describe.each([
     expect(outcome.stdout).not.toContain('hello');
     expect(outcome.stdout).not.toContain(udpAnswer);
     expect(outcome.stdout).not.toMatch(/^[1-9]$/m);
-    expect(job.notices.join('\n')).toContain(`refused tcp ${metadata}:${worldPort}`);
-    expect(job.notices.join('\n')).toContain(`refused udp ${otherPrivate.private10}:${worldPort}`);
+    expect(job.notices.join('\n')).toContain(
+      `egress blocked: tcp ${metadata}:${worldPort}, metadata service; never open to jobs`,
+    );
+    expect(job.notices.join('\n')).toContain(
+      `egress blocked: udp ${otherPrivate.private10}:${worldPort}, private range; see EXECUTOR_ALLOWED_CIDRS`,
+    );
   });
 
   test('refuses at once, so that clients need not time out', async () => {

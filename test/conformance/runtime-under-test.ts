@@ -2,11 +2,14 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Runtime, Sandbox, SandboxJob, StepResult } from '../../apps/executor/src/runtimes/runtime.ts';
+import type { testImages } from '../kit/images.ts';
 
 /** A runtime as the conformance suite sees it. Networks lead to the world of `kit/network-world.ts`. */
 export interface RuntimeUnderTest extends AsyncDisposable {
   /** An image with busybox. */
   image: string;
+  /** Path of the network namespace that jobs' networks are in. */
+  machine: string;
   /** What another process needs to use the same daemon; empty where there is none. */
   address: string;
   open(options: {
@@ -15,13 +18,24 @@ export interface RuntimeUnderTest extends AsyncDisposable {
     allowedCIDRs?: readonly string[];
     minFreeDiskBytes?: number;
     maxProcesses?: number;
+    instanceURL?: URL;
+    nameServers?: readonly string[];
   }): Runtime & AsyncDisposable;
+  /** Runs a program as root of each sandbox's network, with every right there. @returns what each printed */
+  asRoot(argv: readonly string[]): Promise<string[]>;
   /** Names of everything that sandboxes have left on the machine; the name of what belongs to one holds `<job>-<attempt>`. */
   leftovers(): Promise<string[]>;
   /** Running processes of steps of this process's sandboxes whose command line holds a text. */
   processesWith(marker: string): Promise<string[]>;
   /** Processes on this machine of sandboxes of one job's attempt, whoever has them. */
   processesOf(job: number, attempt: number): Promise<string[]>;
+}
+
+export interface UnderTestOptions {
+  /** Beside the network namespace of jobs' networks; default: the world of `kit/network-world.ts`. */
+  surroundings?: (machine: string) => Promise<AsyncDisposable>;
+  /** Images that steps may have; default: busybox. */
+  images?: readonly (keyof typeof testImages)[];
 }
 
 /** A directory for one test's workspaces and records. */

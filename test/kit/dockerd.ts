@@ -2,13 +2,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Dockerd, startDockerd } from '../../tools/docker/index.ts';
-import { buildTestImages } from './images.ts';
+import { buildTestImages, type testImages } from './images.ts';
 
 /**
  * A private Docker daemon with the test images, in a network namespace without a way out. One per test file; stop it with
  * `await using` or in `afterAll`.
  */
-export async function startTestDockerd(): Promise<Dockerd> {
+export async function startTestDockerd(images?: readonly (keyof typeof testImages)[]): Promise<Dockerd> {
   // Short: a socket's path holds 108 bytes.
   const directory = await mkdtemp(join(tmpdir(), 'kd-'));
   const lines: string[] = [];
@@ -21,7 +21,7 @@ export async function startTestDockerd(): Promise<Dockerd> {
     await rm(directory, { recursive: true, force: true });
   };
   try {
-    await buildTestImages(daemon.socketPath);
+    await buildTestImages(daemon.socketPath, images);
   } catch (error) {
     await stop();
     throw error;

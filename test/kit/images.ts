@@ -1,8 +1,11 @@
-import { demoImages, ensureImages } from '../../tools/docker/index.ts';
+import { ensureImages, madeImages } from '../../tools/docker/index.ts';
 
-/** Images that exist on the test daemon, in no registry: a shell with the usual tools, and the same with git. */
-export const testImages = demoImages;
+/** Images that exist on the test daemon, in no registry: a shell with the usual tools; the same with git; with a perl alone. */
+export const testImages = madeImages;
 
-export async function buildTestImages(socketPath: string): Promise<void> {
-  await ensureImages(socketPath, () => undefined);
+export async function buildTestImages(
+  socketPath: string,
+  images: readonly (keyof typeof testImages)[] = ['busybox', 'git'],
+): Promise<void> {
+  await ensureImages(socketPath, () => undefined, images);
 }

@@ -11,13 +11,19 @@ const commandSeconds = 60;
 
 /** Images that are made on this machine, without any registry. */
 export const demoImages = { busybox: 'kiln-demo/busybox:1', git: 'kiln-demo/git:1' } as const;
+/** With those that only tests need. */
+export const madeImages = { ...demoImages, perl: 'kiln-demo/perl:1' } as const;
+export type ImageKind = keyof typeof madeImages;
 
 /**
- * Makes the images that are missing, out of the packages busybox-static and git of this machine.
+ * Makes the images that are missing, out of the packages busybox-static, git and perl-base of this machine.
  */
-export async function ensureImages(socketPath: string, log: (line: string) => void): Promise<void> {
-  for (const kind of ['busybox', 'git'] as const)
-    await ensureImage(socketPath, demoImages[kind], log, contents[kind]);
+export async function ensureImages(
+  socketPath: string,
+  log: (line: string) => void,
+  kinds: readonly ImageKind[] = ['busybox', 'git'],
+): Promise<void> {
+  for (const kind of kinds) await ensureImage(socketPath, madeImages[kind], log, contents[kind]);
 }
 
 const contents = {
@@ -26,10 +32,14 @@ const contents = {
     await addBusybox(root);
     await addGit(root);
   },
+  async perl(root: string): Promise<void> {
+    await addBusybox(root);
+    await copyProgram('/usr/bin/perl', root, 'usr/bin/perl');
+  },
 };
 
 /** Writes one of the images as an archive of the form of `docker save`, without any daemon. */
-export async function writeImageArchive(kind: keyof typeof demoImages, file: string): Promise<void> {
+export async function writeImageArchive(kind: ImageKind, file: string): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'kiln-image-'));
   try {
     const root = join(directory, 'root');
@@ -46,7 +56,7 @@ export async function writeImageArchive(kind: keyof typeof demoImages, file: str
         rootfs: { type: 'layers', diff_ids: [`sha256:${layer.digest('hex')}`] },
       }),
     );
-    const manifest = [{ Config: 'config.json', RepoTags: [demoImages[kind]], Layers: ['layer.tar'] }];
+    const manifest = [{ Config: 'config.json', RepoTags: [madeImages[kind]], Layers: ['layer.tar'] }];
     await writeFile(join(directory, 'manifest.json'), JSON.stringify(manifest));
     const members = ['manifest.json', 'config.json', 'layer.tar'];
     await run('tar', [...tarOptions, '--file', file, '--directory', directory, ...members]);

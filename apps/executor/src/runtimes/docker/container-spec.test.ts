@@ -6,6 +6,7 @@ const around: ContainerSurroundings = {
   names: sandboxNames('host-1', 7, 2),
   workspaceSource: '/w/7',
   network: 'none',
+  nameServers: [],
   extraHosts: [],
   limits: { numCPUs: 1.5, memoryBytes: 512, diskBytes: 0 },
   maxProcesses: 10,

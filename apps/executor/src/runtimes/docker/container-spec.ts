@@ -15,6 +15,8 @@ export interface ContainerSurroundings {
   workspaceSource: string;
   /** `none`, or the name of the job's network. */
   network: string;
+  /** Whom Docker's own resolver in the container asks; empty: as the daemon chooses. */
+  nameServers: readonly string[];
   /** `name:address` lines for the container's hosts file. */
   extraHosts: readonly string[];
   limits: SandboxLimits;
@@ -52,6 +54,7 @@ export function containerSpec(step: SandboxStep, image: string, around: Containe
         },
       ],
       NetworkMode: around.network,
+      Dns: around.nameServers,
       ExtraHosts: around.extraHosts,
       CapDrop: ['ALL'],
       CapAdd: capabilities,
@@ -93,6 +96,7 @@ export function equivalentCommand(step: SandboxStep, image: string, around: Cont
     '--ulimit=core=0',
     `--shm-size=${sharedMemoryBytes}`,
     `--network=${around.network}`,
+    ...around.nameServers.map((address) => `--dns=${address}`),
     ...around.extraHosts.map((host) => `--add-host=${host}`),
     '--mount',
     `type=bind,source=${around.workspaceSource},target=${workspaceTarget}`,

@@ -1,4 +1,4 @@
-import { parseCIDR } from '../network/index.ts';
+import { createResolver, parseCIDR } from '../network/index.ts';
 import { type Runtime, SandboxError } from '../runtime.ts';
 import { defaultMaxProcesses } from '../step/index.ts';
 import { type DaemonFacts, daemonFacts } from './daemon-facts.ts';
@@ -28,6 +28,8 @@ export interface DockerRuntimeOptions {
   allowedCIDRs?: readonly string[];
   /** `EXECUTOR_FRONTEND_URL`: steps may reach it wherever it is. */
   instanceURL: URL;
+  /** Whom jobs' lookups are passed to; undefined: this machine's name servers. */
+  nameServers?: readonly string[];
   /** `EXECUTOR_MIN_FREE_DISK`, in bytes: a step is stopped when this machine has less. */
   minFreeDiskBytes: number;
   /** Processes and threads of one step; default 4096. */
@@ -51,6 +53,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
   const images = openImages(engine, { allowLocalImages: options.allowLocalImages ?? false });
   const records = dockerRecords(options.dataDirectory);
   const allowedCIDRs = (options.allowedCIDRs ?? []).map(parseCIDR);
+  const resolver = createResolver(options.warn);
   /** Sandboxes that exist or are being made. */
   const live = new Set<string>();
   let orphansRemoved = 0;
@@ -80,7 +83,13 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
             images,
             facts,
             names,
-            network: { instanceURL: options.instanceURL, allowedCIDRs, networkNamespace },
+            network: {
+              instanceURL: options.instanceURL,
+              allowedCIDRs,
+              networkNamespace,
+              resolver,
+              nameServers: options.nameServers,
+            },
             hostMountPath: options.hostMountPath,
             addHostGateway: options.addHostGateway ?? false,
             minFreeDiskBytes: options.minFreeDiskBytes,
@@ -127,6 +136,7 @@ export function createDockerRuntime(options: DockerRuntimeOptions): Runtime & As
     },
     counts: () => ({ open: live.size, orphansRemoved }),
     async [Symbol.asyncDispose]() {
+      await resolver[Symbol.asyncDispose]();
       await engine[Symbol.asyncDispose]();
     },
   };

@@ -1,31 +1,23 @@
 import {
+  type AddressJudge,
   chooseSubnet,
-  instanceEndpoints,
   isWithoutInterface,
-  machineResolvers,
+  type JobNetworkOptions,
   NftError,
   parseRoutes,
   removeRules,
   routeTable,
-  rulesetFor,
-  setRules,
+  setJobRules,
 } from '../network/index.ts';
 import { SandboxError } from '../runtime.ts';
 import { type Engine, enginePath } from './engine.ts';
 import { EngineError, isGone } from './engine-errors.ts';
 import { labelsOf, type SandboxNames } from './names.ts';
 
-export interface NetworkOptions {
-  instanceURL: URL;
-  /** Checked and normalised by `parseCIDR`. */
-  allowedCIDRs: readonly string[];
-  /** Path of the daemon's network namespace; undefined: that of this process. */
-  networkNamespace: string | undefined;
-}
-
-export interface JobNetwork {
-  /** The machine's own address in this network. */
+export interface DockerNetwork {
+  /** The machine's own address in this network, where lookups are answered too. */
   gateway: string;
+  closedBecause: AddressJudge;
 }
 
 const subnetTries = 8;
@@ -37,22 +29,24 @@ const subnetTries = 8;
 export async function createNetwork(
   engine: Engine,
   names: SandboxNames,
-  options: NetworkOptions,
-): Promise<JobNetwork> {
-  const gateway = await createBridge(engine, names, options);
-  const rules = rulesetFor({
-    table: names.table,
-    bridge: names.bridge,
-    resolvers: await machineResolvers(),
-    endpoints: await instanceEndpoints(options.instanceURL, gateway),
-    allowedCIDRs: options.allowedCIDRs,
-  });
+  options: JobNetworkOptions,
+  notice: (line: string) => void,
+): Promise<DockerNetwork> {
+  const { cidr, gateway } = await createBridge(engine, names, options);
   try {
-    await setRules(options.networkNamespace, rules);
+    const { closedBecause } = await setJobRules(options, {
+      table: names.table,
+      link: names.bridge,
+      gateway,
+      sources: [cidr],
+      masquerade: false,
+      outlives: false,
+      notice,
+    });
+    return { gateway, closedBecause };
   } catch (error) {
     throw rulesError(error);
   }
-  return { gateway };
 }
 
 /** Takes a job's network and its rules away; what is gone already is fine. The rules go last. */
@@ -73,7 +67,11 @@ export async function removeNetwork(
   await removeRules(names.table, networkNamespace);
 }
 
-async function createBridge(engine: Engine, names: SandboxNames, options: NetworkOptions): Promise<string> {
+async function createBridge(
+  engine: Engine,
+  names: SandboxNames,
+  options: JobNetworkOptions,
+): Promise<{ cidr: string; gateway: string }> {
   for (let attempt = 1; ; attempt++) {
     const subnet = chooseSubnet(parseRoutes(await routeTable(options.networkNamespace)));
     if (subnet === undefined)
@@ -100,7 +98,7 @@ async function createBridge(engine: Engine, names: SandboxNames, options: Networ
         },
         deadlineSeconds: 60,
       });
-      return subnet.gateway;
+      return subnet;
     } catch (error) {
       const isTaken = error instanceof EngineError && /overlaps|conflicts with network/i.test(error.message);
       if (isTaken && attempt < subnetTries) continue;

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { formatByteSize } from '@kiln/protocol';
 import { z } from 'zod';
-import { networkMeter } from '../network/index.ts';
+import { type JobNetworkOptions, networkMeter } from '../network/index.ts';
 import { removeCgroup } from '../remove-cgroup.ts';
 import type { Sandbox, SandboxJob, SandboxLimits, SandboxStep, StepResult, StepStreams } from '../runtime.ts';
 import { removeContainer } from './container.ts';
@@ -11,7 +11,7 @@ import type { DaemonFacts } from './daemon-facts.ts';
 import type { Engine } from './engine.ts';
 import type { Images } from './images.ts';
 import { ownershipFilter, type SandboxNames } from './names.ts';
-import { createNetwork, type NetworkOptions, removeNetwork } from './network.ts';
+import { createNetwork, type DockerNetwork, removeNetwork } from './network.ts';
 import { runStep, type StepSurroundings } from './step.ts';
 import { readWorkspaceFile, removeWorkspaceFile } from './workspace-file.ts';
 
@@ -20,7 +20,7 @@ export interface SandboxSurroundings {
   images: Images;
   facts: DaemonFacts;
   names: SandboxNames;
-  network: NetworkOptions;
+  network: JobNetworkOptions;
   hostMountPath: string | undefined;
   addHostGateway: boolean;
   minFreeDiskBytes: number;
@@ -40,16 +40,15 @@ export async function createSandbox(
 ): Promise<Sandbox> {
   const { engine, names, facts } = around;
   const limits = limitsOf(job, facts);
-  let gateway: string | undefined;
+  let network: DockerNetwork | undefined;
   if (job.network === 'public') {
     const early = AbortSignal.any([signal, AbortSignal.timeout(earlyAnswerSeconds * 1000)]);
     try {
       // While the daemon makes the network, the registry can be asked whether the first step's image is still the same.
-      const [network] = await Promise.all([
-        createNetwork(engine, names, around.network),
+      [network] = await Promise.all([
+        createNetwork(engine, names, around.network, job.notice),
         ...job.images.slice(0, 1).map((image) => around.images.confirm(image, job.registryAuth, early)),
       ]);
-      gateway = network.gateway;
     } catch (error) {
       await dispose(around);
       throw error;
@@ -63,9 +62,19 @@ export async function createSandbox(
   /** Steps, and removals of their containers. */
   const running = new Set<Promise<unknown>>();
 
-  const measure = networkMeter(names.table, around.network.networkNamespace, job.notice);
+  const gateway = network?.gateway;
+  const meter =
+    network &&
+    networkMeter(
+      {
+        table: names.table,
+        networkNamespace: around.network.networkNamespace,
+        closedBecause: network.closedBecause,
+      },
+      job.notice,
+    );
   const networkUsage = async (): Promise<StepResult['usage']> =>
-    gateway === undefined ? { networkRxBytes: 0, networkTxBytes: 0 } : measure();
+    meter?.usage() ?? { networkRxBytes: 0, networkTxBytes: 0 };
 
   /** No step runs any more, and no container of one is left. */
   async function close(): Promise<void> {
@@ -81,6 +90,7 @@ export async function createSandbox(
           ? job.workspaceDirectory
           : join(around.hostMountPath, basename(job.workspaceDirectory)),
       network: gateway === undefined ? 'none' : names.network,
+      nameServers: gateway === undefined ? [] : [gateway],
       extraHosts: around.addHostGateway && gateway !== undefined ? [`host.docker.internal:${gateway}`] : [],
       limits,
       maxProcesses: around.maxProcesses,
@@ -109,7 +119,8 @@ export async function createSandbox(
     async run(step: SandboxStep, streams: StepStreams, signal: AbortSignal) {
       stepCount += 1;
       const either = AbortSignal.any([signal, gone.signal]);
-      const outcome = runStep(stepSurroundings(stepCount), step, streams, either);
+      const ran = runStep(stepSurroundings(stepCount), step, streams, either);
+      const outcome = meter?.whileRunning(ran) ?? ran;
       running.add(outcome);
       try {
         return await outcome;

@@ -74,7 +74,12 @@ async function tryBoot(options: BootOptions, signal: AbortSignal): Promise<Boote
       memoryBytes: spec.memoryBytes + vmmMemoryBytes,
       processes: vmmProcesses,
     });
-    const network = options.network && (await makeNetwork(names, gated, options.network));
+    const network =
+      options.network &&
+      (await makeNetwork(names, gated, options.network, {
+        outlives: options.survive,
+        notice: options.notice,
+      }));
     signal.throwIfAborted();
     vm = await gated.go();
     const channel = await connect(vm, signal);

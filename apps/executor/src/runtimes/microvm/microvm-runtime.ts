@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseCIDR } from '../network/index.ts';
+import { createResolver, parseCIDR } from '../network/index.ts';
 import { processStart } from '../records/index.ts';
 import { type Finding, type Runtime, SandboxError, type SandboxJob } from '../runtime.ts';
 import { defaultMaxProcesses } from '../step/index.ts';
@@ -48,6 +48,8 @@ export interface MicrovmRuntimeOptions {
   maxProcesses?: number;
   /** Where this machine's end of VMs' networks is; undefined: in this process's own namespace. */
   networkNamespace?: string | undefined;
+  /** Whom jobs' lookups are passed to; undefined: this machine's name servers. */
+  nameServers?: readonly string[];
   /** For what went wrong outside any job. */
   warn(message: string, error: unknown): void;
 }
@@ -84,6 +86,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
   });
   const allowedCIDRs = (options.allowedCIDRs ?? []).map(parseCIDR);
   const vmm = createQemu();
+  const resolver = createResolver(options.warn);
   /** VMs that exist or are being made, with their sandbox once there is one. */
   const live = new Map<string, VmSandbox | undefined>();
   let verdict: Verdict | undefined;
@@ -181,6 +184,8 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
             instanceURL: options.instanceURL,
             allowedCIDRs,
             networkNamespace: options.networkNamespace,
+            resolver,
+            nameServers: options.nameServers,
             bandwidth: options.bandwidth ?? { ingress: 0, egress: 0 },
           },
           addHostGateway: options.addHostGateway ?? false,
@@ -293,6 +298,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     },
     async [Symbol.asyncDispose]() {
       // Sandboxes belong to their jobs; a store has nothing open.
+      await resolver[Symbol.asyncDispose]();
     },
   };
 }

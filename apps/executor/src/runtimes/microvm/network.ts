@@ -1,24 +1,18 @@
 import {
+  type AddressJudge,
   chooseSubnet,
-  instanceEndpoints,
-  machineResolvers,
+  type JobNetworkOptions,
   NftError,
   parseRoutes,
   removeRules,
   routeTable,
-  rulesetFor,
-  setRules,
+  setJobRules,
 } from '../network/index.ts';
 import { SandboxError } from '../runtime.ts';
 import { HostCommandError, hostCommand } from './host-command.ts';
 import type { VmNames } from './names.ts';
 
-export interface NetworkOptions {
-  instanceURL: URL;
-  /** Checked and normalised by `parseCIDR`. */
-  allowedCIDRs: readonly string[];
-  /** Where this machine's end of VMs' networks is; undefined: in this process's own namespace. */
-  networkNamespace: string | undefined;
+export interface NetworkOptions extends JobNetworkOptions {
   /** Bytes per second into and out of each VM; 0: no limit. */
   bandwidth: { ingress: number; egress: number };
 }
@@ -28,7 +22,9 @@ export interface VmNetwork {
   cidr: string;
   /** This machine's own address in this network. */
   gateway: string;
+  /** Whom the guest asks for names: the gateway, or nobody. */
   resolvers: readonly string[];
+  closedBecause: AddressJudge;
 }
 
 const tapName = 'tap0';
@@ -43,12 +39,14 @@ export function vmInterface(names: Pick<VmNames, 'sandbox'>): { tap: string; mac
  * Makes the network of one VM: a pair of interfaces, of which one end stays on this machine, under the job's rules, while the other is
  * bridged to the VM's tap in the namespace of its VMM. So the rules also hold for a guest that has taken over its VMM.
  * @param vmm the process whose namespace is joined
+ * @param job `outlives`: its VM outlives this process
  * @throws SandboxError when rules cannot be set: a VM never runs in an open network
  */
 export async function makeNetwork(
   names: VmNames,
   vmm: { pid: number; networkNamespace: string },
   options: NetworkOptions,
+  job: { outlives: boolean; notice(line: string): void },
 ): Promise<VmNetwork> {
   const host = { networkNamespace: options.networkNamespace };
   const subnet = chooseSubnet(parseRoutes(await routeTable(options.networkNamespace)));
@@ -59,19 +57,21 @@ export async function makeNetwork(
     );
   const bits = subnet.cidr.split('/')[1];
   const guest = nextAddress(subnet.gateway);
-  const resolvers = await machineResolvers();
-  const rules = rulesetFor({
-    table: names.table,
-    bridge: names.link,
-    resolvers,
-    endpoints: await instanceEndpoints(options.instanceURL, subnet.gateway),
-    allowedCIDRs: options.allowedCIDRs,
-  });
   try {
-    await ip(host, [`link add ${names.link} type veth peer name up0 netns ${vmm.pid}`]);
-    await setRules(options.networkNamespace, `${rules}${guestRules(names, guest)}`);
+    await ip(host, [
+      `link add ${names.link} type veth peer name up0 netns ${vmm.pid}`,
+      `addr add ${subnet.gateway}/${bits} dev ${names.link}`,
+    ]);
+    const { closedBecause, answersLookups } = await setJobRules(options, {
+      table: names.table,
+      link: names.link,
+      gateway: subnet.gateway,
+      sources: [`${guest}/32`],
+      masquerade: true,
+      ...job,
+    });
     await settings(options.networkNamespace, names.link);
-    await ip(host, [`addr add ${subnet.gateway}/${bits} dev ${names.link}`, `link set ${names.link} up`]);
+    await ip(host, [`link set ${names.link} up`]);
     await ip({ networkNamespace: vmm.networkNamespace }, [
       'link add br0 type bridge',
       `tuntap add dev ${tapName} mode tap user ${names.uid} group ${names.uid}`,
@@ -81,10 +81,11 @@ export async function makeNetwork(
     await limitBandwidth(host, names.link, options.bandwidth.ingress);
     await limitBandwidth({ networkNamespace: vmm.networkNamespace }, 'up0', options.bandwidth.egress);
     await passDocker('-I', names.link, options.networkNamespace);
+    const resolvers = answersLookups ? [subnet.gateway] : [];
+    return { cidr: `${guest}/${bits}`, gateway: subnet.gateway, resolvers, closedBecause };
   } catch (error) {
     throw networkError(error);
   }
-  return { cidr: `${guest}/${bits}`, gateway: subnet.gateway, resolvers };
 }
 
 /** What is gone already is fine. The other end goes with the VMM's namespace. */
@@ -104,28 +105,11 @@ export async function removeNetwork(
   await removeRules(names.table, networkNamespace);
 }
 
-/**
- * A guest can forge what a container cannot: only its own address is let in, no IPv6 at all. It leaves with the address of this
- * machine.
- */
-function guestRules(names: VmNames, guest: string): string {
-  return `table inet ${names.table} {
-  chain source {
-    type filter hook prerouting priority raw; policy accept;
-    iifname "${names.link}" meta nfproto ipv6 drop
-    iifname "${names.link}" ip saddr != ${guest} drop
-  }
-  chain leaving {
-    type nat hook postrouting priority srcnat; policy accept;
-    ip saddr ${guest} oifname != "${names.link}" masquerade
-  }
-}
-`;
-}
-
 async function settings(networkNamespace: string | undefined, link: string): Promise<void> {
   const lines = [
     'echo 1 >/proc/sys/net/ipv4/ip_forward',
+    // Only about the gateway itself, not about this machine's other addresses.
+    `echo 1 >/proc/sys/net/ipv4/conf/${link}/arp_ignore`,
     // Absent where the kernel has no IPv6.
     `[ ! -e /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/${link}/disable_ipv6`,
   ];

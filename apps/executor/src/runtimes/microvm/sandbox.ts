@@ -142,7 +142,16 @@ function sandboxOf(
   images: AttachedImages,
   { vm, channel, network }: BootedVm,
 ): VmSandbox {
-  const measure = networkMeter(around.names.table, around.network.networkNamespace, job.notice);
+  const meter =
+    network &&
+    networkMeter(
+      {
+        table: around.names.table,
+        networkNamespace: around.network.networkNamespace,
+        closedBecause: network.closedBecause,
+      },
+      job.notice,
+    );
   /** Ends steps that run when the sandbox is given up. */
   const gone = new AbortController();
   const running = new Set<Promise<unknown>>();
@@ -239,7 +248,7 @@ function sandboxOf(
     const number = stepCount;
     // An earlier step may have filled the disk that this one needs.
     await Promise.all(removals);
-    const result = await runStep(
+    const ran = runStep(
       {
         channel,
         job,
@@ -257,7 +266,8 @@ function sandboxOf(
       streams,
       signal,
     );
-    const traffic = network === undefined ? { networkRxBytes: 0, networkTxBytes: 0 } : await measure();
+    const result = await (meter?.whileRunning(ran) ?? ran);
+    const traffic = meter === undefined ? { networkRxBytes: 0, networkTxBytes: 0 } : await meter.usage();
     return { ...result, usage: { ...result.usage, ...traffic } };
   }
 

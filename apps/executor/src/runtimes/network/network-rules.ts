@@ -1,144 +1,164 @@
-import { isIP, isIPv6 } from 'node:net';
+import { isIPv6 } from 'node:net';
+import { isVersion4 } from './cidr.ts';
+import type { NetworkPolicy } from './policy.ts';
+import { blockedRanges, metadataAddresses, publicRange6 } from './ranges.ts';
 
-export interface OpenEndpoint {
-  address: string;
-  port: number;
-}
-
-export interface NetworkRules {
+export interface NetworkRules extends NetworkPolicy {
   table: string;
-  /** Name of the job's bridge. */
-  bridge: string;
-  /** Name servers of this machine; port 53 on them is open. */
-  resolvers: readonly string[];
-  /** TCP endpoints that are open although their address is blocked: the instance. */
-  endpoints: readonly OpenEndpoint[];
-  /** `EXECUTOR_ALLOWED_CIDRS`, checked by {@link parseCIDR}. */
-  allowedCIDRs: readonly string[];
+  /** This machine's end of the job's network. */
+  link: string;
+  /** The job's own addresses: packets from others are dropped, and all of a version of which it has none. */
+  sources: readonly string[];
+  /** Where on this machine the job's lookups are answered; undefined: nowhere. */
+  lookups: { gateway: string; port: number } | undefined;
+  /** Packets leave with the address of this machine. Docker does that for its own networks. */
+  masquerade: boolean;
 }
 
-/** Never open, whatever is allowed: cloud metadata services hand out the machine's own credentials. */
-const metadata4 = ['169.254.169.254', '169.254.170.2', '169.254.170.23', '168.63.129.16', '100.100.100.200'];
-const metadata6 = ['fd00:ec2::254', 'fd00:ec2::23', 'fd20:ce::254'];
+/** Why a flow was refused, as the rules tell it: a mark on its packets, kept with its destination. */
+export const refusals = { address: 1, machine: 2, nameServer: 3, protocol: 4 } as const;
 
-const blocked4 = [
-  '0.0.0.0/8',
-  '10.0.0.0/8',
-  '100.64.0.0/10', // carrier-grade NAT
-  '127.0.0.0/8',
-  '169.254.0.0/16',
-  '172.16.0.0/12',
-  '192.0.0.0/24',
-  '192.168.0.0/16',
-  '198.18.0.0/15', // benchmarking: used as a private range by some networks
-  '224.0.0.0/3', // multicast, reserved, broadcast
-];
-const blocked6 = [
-  '::/127', // unspecified and loopback
-  '::ffff:0:0/96', // IPv4-mapped
-  '64:ff9b::/96', // NAT64: leads to every IPv4 address, private ones too
-  '64:ff9b:1::/48',
-  '2002::/16', // 6to4, likewise
-  'fc00::/7', // unique local
-  'fe80::/10',
-  'fec0::/10',
-  'ff00::/8',
-];
+/** Names of all jobs' interfaces begin with this, in every runtime. */
+const anyJob = 'kb*';
+/** Of destinations that are remembered, for each kind. */
+export const mostRefusals = 64;
+const withPorts = '{ tcp, udp, sctp, dccp, udplite }';
 
 /**
  * The firewall of one job as one nftables table, so that one transaction sets it up and one command takes all of it away.
- * It only ever refuses: what it lets pass still goes through the machine's other rules. Traffic of every protocol and of
- * both IP versions from the job's bridge is judged; nobody else's is touched. Refused connections are answered at once and noted in the set
- * `refused`. The chain `present` is never entered: its rule makes the whole transaction fail when the bridge
+ * Whatever comes from the job's interface is refused unless a rule opens it; nobody else's packets are judged. What it lets
+ * pass still goes through the machine's other rules. Refused flows are answered at once and noted, with the reason, in the sets `refused*`.
+ * The chain `present` is never entered: its rule makes the whole transaction fail when the interface
  * is not in this network namespace, where the rules would protect nothing.
  */
 export function rulesetFor(rules: NetworkRules): string {
+  const link = JSON.stringify(rules.link);
   const single = rules.allowedCIDRs.filter((cidr) => /\/(32|128)$/.test(cidr));
-  const bridge = JSON.stringify(rules.bridge);
   return `table inet ${rules.table} {
   counter sent { }
   counter received { }
-  set refused { type ipv4_addr . inet_proto . inet_service; size 64; flags dynamic; }
-  ${addressSet('metadata4', 'ipv4_addr', metadata4)}
-  ${addressSet('metadata6', 'ipv6_addr', metadata6)}
-  ${addressSet('blocked4', 'ipv4_addr', blocked4)}
-  ${addressSet('blocked6', 'ipv6_addr', blocked6)}
-  ${addressSet('allowed4', 'ipv4_addr', rules.allowedCIDRs.filter(isVersion4))}
-  ${addressSet(
-    'allowed6',
-    'ipv6_addr',
-    rules.allowedCIDRs.filter((cidr) => !isVersion4(cidr)),
+  ${[4, 6].map(noteSets).join('\n  ')}
+  ${addressSets('metadata', metadataAddresses)}
+  ${addressSets(
+    'blocked',
+    blockedRanges.map(({ cidr }) => cidr),
   )}
-  ${addressSet('single4', 'ipv4_addr', single.filter(isVersion4))}
-  ${addressSet(
-    'single6',
-    'ipv6_addr',
-    single.filter((cidr) => !isVersion4(cidr)),
-  )}
-  chain present { iif ${bridge} drop; }
+  ${addressSets('allowed', rules.allowedCIDRs)}
+  ${addressSets('single', single)}
+  chain present { iif ${link} drop; }
+  chain source {
+    type filter hook prerouting priority raw; policy accept;
+${sourceRules(rules, link).map(indented).join('')}  }
   chain refuse {
-    meta nfproto ipv4 meta l4proto { tcp, udp } add @refused { ip daddr . meta l4proto . th dport }
+    meta nfproto ipv4 meta l4proto ${withPorts} add @refused4 { ip daddr . meta l4proto . th dport . meta mark }
+    meta nfproto ipv6 meta l4proto ${withPorts} add @refused6 { ip6 daddr . meta l4proto . th dport . meta mark }
+    meta nfproto ipv4 meta l4proto != ${withPorts} add @refusedOther4 { ip daddr . meta l4proto . meta mark }
+    meta nfproto ipv6 meta l4proto != ${withPorts} add @refusedOther6 { ip6 daddr . meta l4proto . meta mark }
     meta l4proto tcp reject with tcp reset
     reject with icmpx type admin-prohibited
   }
   chain needed {
-${[
-  ...rules.endpoints.map(({ address, port }) => `${destination(address)} tcp dport ${port} accept`),
-  ...rules.resolvers.map((address) => `${destination(address)} meta l4proto { tcp, udp } th dport 53 accept`),
-]
-  .map((rule) => `    ${rule}\n`)
-  .join('')}    ip daddr @metadata4 goto refuse
-    ip6 daddr @metadata6 goto refuse
+${rules.endpoints.map(({ address, port }) => indented(`${destination(address)} tcp dport ${port} accept`)).join('')}    ip daddr @metadata4 ${refuse('address')}
+    ip6 daddr @metadata6 ${refuse('address')}
   }
-  chain passing {
-    type filter hook forward priority -10; policy accept;
-    oifname ${bridge} counter name received
-    oifname ${bridge} ct state new drop
-    iifname != ${bridge} accept
+  chain pass {
+    ct state invalid drop
+    ct state { established, related } counter name sent accept
+    meta l4proto { tcp, udp } counter name sent accept
+    icmp type echo-request counter name sent accept
+    icmpv6 type echo-request counter name sent accept
+    ${refuse('protocol')}
+  }
+  chain outgoing {
+    type filter hook forward priority -20; policy accept;
+    iifname != ${link} accept
     jump needed
-    ip daddr @allowed4 counter name sent accept
-    ip6 daddr @allowed6 counter name sent accept
-    ip daddr @blocked4 goto refuse
-    ip6 daddr @blocked6 goto refuse
-    counter name sent
+    oifname "${anyJob}" ${refuse('machine')}
+    ip daddr @allowed4 goto pass
+    ip6 daddr @allowed6 goto pass
+    ip daddr @blocked4 ${refuse('address')}
+    ip6 daddr @blocked6 ${refuse('address')}
+    meta l4proto { tcp, udp } th dport { 53, 853 } ${refuse('nameServer')}
+    meta nfproto ipv4 goto pass
+    ip6 daddr ${publicRange6} goto pass
+    ${refuse('address')}
+  }
+  chain incoming {
+    type filter hook forward priority -10; policy accept;
+    oifname != ${link} accept
+    ct state { established, related } counter name received accept
+    drop
   }
   chain local {
-    type filter hook input priority -10; policy accept;
-    iifname != ${bridge} accept
+    type filter hook input priority -20; policy accept;
+${lookupRules(rules, link).map(indented).join('')}    iifname != ${link} accept
     jump needed
     ip daddr @single4 accept
     ip6 daddr @single6 accept
-    goto refuse
+    ${refuse('machine')}
   }
-}
+${translations(rules, link)}}
 `;
 }
 
-/**
- * Checks a range such as `10.1.0.0/16`, `fd12::/32` or a single address, and writes it with its prefix length.
- * @throws RangeError naming the text
- */
-export function parseCIDR(text: string): string {
-  const [address = '', prefix, ...rest] = text.trim().split('/');
-  const version = isIP(address);
-  const bits = version === 4 ? 32 : 128;
-  const length = prefix === undefined ? bits : /^\d{1,3}$/.test(prefix) ? Number(prefix) : Number.NaN;
-  if (version === 0 || address.includes('%') || rest.length > 0 || !(length <= bits))
-    throw new RangeError(
-      `${JSON.stringify(text)} is not an address range such as "10.1.0.0/16" or "fd12::/32"`,
-    );
-  return `${address}/${length}`;
+/** What a job may not even seem to be; refused without an answer, which would go to somebody else. */
+function sourceRules({ sources }: NetworkRules, link: string): string[] {
+  return [4, 6].map((version) => {
+    const own = sources.filter((cidr) => isVersion4(cidr) === (version === 4));
+    const forged =
+      own.length === 0
+        ? `meta nfproto ipv${version}`
+        : `${version === 4 ? 'ip' : 'ip6'} saddr != { ${own.join(', ')} }`;
+    return `iifname ${link} ${forged} drop`;
+  });
 }
 
-function addressSet(name: string, type: string, elements: readonly string[]): string {
-  const content = elements.length === 0 ? '' : ` elements = { ${elements.join(', ')} };`;
-  return `set ${name} { type ${type}; flags interval; auto-merge;${content} }`;
+/** Lookups are answered on a port of their own: 53 may be taken on this machine. Nobody else is answered. */
+function lookupRules({ lookups }: NetworkRules, link: string): string[] {
+  if (lookups === undefined) return [];
+  const { gateway, port } = lookups;
+  const place = `ip daddr ${gateway} meta l4proto { tcp, udp } th dport ${port}`;
+  return [`${place} iifname ${link} accept`, `${place} iifname != "lo" drop`];
 }
 
-function isVersion4(cidr: string): boolean {
-  return !cidr.includes(':');
+function translations({ lookups, masquerade, sources }: NetworkRules, link: string): string {
+  const lookup = lookups && [
+    'type nat hook prerouting priority dstnat; policy accept;',
+    `iifname ${link} ip daddr ${lookups.gateway} meta l4proto { tcp, udp } th dport 53 redirect to :${lookups.port}`,
+  ];
+  const leaving = masquerade && [
+    'type nat hook postrouting priority srcnat; policy accept;',
+    `ip saddr { ${sources.filter(isVersion4).join(', ')} } oifname != ${link} masquerade`,
+  ];
+  const chain = (name: string, lines: readonly string[]): string =>
+    `  chain ${name} {\n${lines.map(indented).join('')}  }\n`;
+  return `${lookup ? chain('lookup', lookup) : ''}${leaving ? chain('leaving', leaving) : ''}`;
+}
+
+function refuse(reason: keyof typeof refusals): string {
+  return `meta mark set ${refusals[reason]} goto refuse`;
+}
+
+function noteSets(version: number): string {
+  const address = `ipv${version}_addr . inet_proto`;
+  const rest = `mark; size ${mostRefusals}; flags dynamic;`;
+  return `set refused${version} { type ${address} . inet_service . ${rest} }
+  set refusedOther${version} { type ${address} . ${rest} }`;
+}
+
+function addressSets(name: string, cidrs: readonly string[]): string {
+  const set = (version: number): string => {
+    const elements = cidrs.filter((cidr) => isVersion4(cidr) === (version === 4));
+    const content = elements.length === 0 ? '' : ` elements = { ${elements.join(', ')} };`;
+    return `set ${name}${version} { type ipv${version}_addr; flags interval; auto-merge;${content} }`;
+  };
+  return [4, 6].map(set).join('\n  ');
 }
 
 function destination(address: string): string {
   return isIPv6(address) ? `ip6 daddr ${address}` : `ip daddr ${address}`;
+}
+
+function indented(line: string): string {
+  return `    ${line}\n`;
 }

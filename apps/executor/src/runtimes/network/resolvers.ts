@@ -1,14 +1,16 @@
 import { lookup } from 'node:dns/promises';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
-import type { OpenEndpoint } from './network-rules.ts';
+import type { OpenEndpoint } from './policy.ts';
 
 /**
- * Name servers that Docker gives to containers: those of this machine. Where systemd-resolved listens on the loopback address, Docker
- * passes on the servers behind it, and so does this.
+ * The name servers of this machine.
+ * @param networkNamespace from where they are asked; undefined: from this process's own, where also one on the loopback address answers.
+ *   Elsewhere, where systemd-resolved listens on the loopback address, the servers behind it are asked.
  */
-export async function machineResolvers(): Promise<string[]> {
+export async function machineResolvers(networkNamespace?: string): Promise<string[]> {
   const own = nameServers(await readOptional('/etc/resolv.conf'));
+  if (networkNamespace === undefined) return own;
   if (own.some((address) => !isLoopback(address))) return own.filter((address) => !isLoopback(address));
   return nameServers(await readOptional('/run/systemd/resolve/resolv.conf')).filter(
     (address) => !isLoopback(address),

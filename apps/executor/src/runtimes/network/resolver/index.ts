@@ -1,0 +1,1 @@
+export { createResolver, type Resolver } from './resolver.ts';
