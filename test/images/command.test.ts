@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -20,14 +20,22 @@ afterAll(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-async function run(...args: string[]) {
+const credentials = () =>
+  JSON.stringify({
+    auths: { [registry.host]: { auth: Buffer.from('user:password').toString('base64') } },
+  });
+
+function run(...args: string[]) {
+  return runWith({ EXECUTOR_DOCKER_AUTH_CONFIG: credentials() }, ...args);
+}
+
+async function runWith(env: Record<string, string>, ...args: string[]) {
   let out = '';
   let err = '';
-  const auth = { auths: { [registry.host]: { auth: Buffer.from('user:password').toString('base64') } } };
   const code = await runCommandLine({
     args: ['image', ...args],
     // No instance, and nothing else that only "run" needs.
-    env: { EXECUTOR_DATA_DIR: join(directory, 'data'), EXECUTOR_DOCKER_AUTH_CONFIG: JSON.stringify(auth) },
+    env: { EXECUTOR_DATA_DIR: join(directory, 'data'), HOME: directory, ...env },
     out: (text) => {
       out += text;
     },
@@ -72,6 +80,17 @@ test('images are pulled, listed, loaded, removed and pruned', async () => {
   expect(await run('prune', '--keep', '1G')).toMatchObject({ code: 0, out: '', err: 'nothing to remove\n' });
   expect((await run('prune', '--json')).out).toContain(image.config.digest);
   expect((await run('list', '--json')).out).toBe('{\n  "images": []\n}\n');
+});
+
+test('a pull has the credentials that jobs without any of their own have', async () => {
+  const name = `${registry.host}/tool:1`;
+  await mkdir(join(directory, '.docker'));
+  await writeFile(join(directory, '.docker', 'config.json'), credentials());
+  expect(await runWith({}, 'pull', name)).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('without credentials'),
+  });
+  expect(await runWith({ EXECUTOR_MICROVM_DOCKER_CONFIG: 'true' }, 'pull', name)).toMatchObject({ code: 0 });
 });
 
 test('mistakes are told', async () => {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { createInstanceClient } from './client/index.ts';
 import type { Settings } from './env/index.ts';
+import { hostEnvironmentOf } from './host-environment.ts';
 import { openStateDirectory, type StateDirectory, startRounds, sweepDeadExecutors } from './janitor/index.ts';
 import type { JobSurroundings } from './job/index.ts';
 import { createOutbox } from './outbox/index.ts';
@@ -159,11 +160,6 @@ export async function startExecutor(options: ExecutorOptions): Promise<Executor>
     },
     ended,
   };
-}
-
-/** All that commands on this machine see of the executor's environment (reference section 3.3). */
-function hostEnvironmentOf(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  return Object.fromEntries(['HOME', 'PATH', 'USER', 'DOCKER_HOST'].map((name) => [name, env[name] ?? '']));
 }
 
 /** What is left (undelivered outcomes, workspaces that could not be removed) is for the next executor to settle. */

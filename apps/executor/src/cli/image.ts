@@ -2,6 +2,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { formatByteSize, parseByteSize } from '@kiln/protocol';
 import { readSomeSettings, thisHost } from '../env/index.ts';
+import { hostEnvironmentOf } from '../host-environment.ts';
+import { resolveRegistryAuth, userConfigHome } from '../registry-auth/index.ts';
 import { type ImageStore, openImageStore, type StoredImage } from '../runtimes/microvm/images/index.ts';
 import type { CommandSurroundings } from './surroundings.ts';
 
@@ -12,7 +14,7 @@ they need by themselves; a registry is asked with each job's own credentials whe
 
 Commands:
   list                the images that are here, the last used first
-  pull IMAGE          get one from its registry, before a job needs it (with EXECUTOR_DOCKER_AUTH_CONFIG)
+  pull IMAGE          get one from its registry, before a job needs it, with the credentials that the executor has
   load FILE [NAME]    take over an archive of "docker save" or in OCI form. Jobs may use such images, which no registry
                       vouches for, with EXECUTOR_DOCKER_ALLOW_LOCAL_IMAGES=true
   remove IMAGE...     remove images by name, digest, or the beginning of their id; none that a job uses
@@ -44,7 +46,13 @@ export async function runImage(surroundings: CommandSurroundings, args: readonly
   }
   if (values.keep !== undefined && command !== 'prune') throw new Error('--keep belongs to "image prune"');
   const settings = readSomeSettings(
-    ['dataDirectory', 'dockerRegistryMirrorUrls', 'imageCacheBytes', 'dockerAuthConfig'],
+    [
+      'dataDirectory',
+      'dockerRegistryMirrorUrls',
+      'imageCacheBytes',
+      'dockerAuthConfig',
+      'microvmDockerConfig',
+    ],
     env,
     thisHost(env),
   );
@@ -92,7 +100,16 @@ export async function runImage(surroundings: CommandSurroundings, args: readonly
 
   async function pull(from: ImageStore, image: string): Promise<StoredImage[]> {
     const notice = (line: string): void => err(`${line}\n`);
-    await using held = await from.resolve(image, settings.dockerAuthConfig ?? {}, notice, stop.signal);
+    const { auth, notices } = await resolveRegistryAuth({
+      job: {},
+      setting: settings.dockerAuthConfig,
+      homeDirectory: userConfigHome({ name: 'microvm' }, settings, env),
+      images: [image],
+      hostEnvironment: hostEnvironmentOf(env),
+      signal: stop.signal,
+    });
+    notices.forEach(notice);
+    await using held = await from.resolve(image, auth, notice, stop.signal);
     return (await from.list()).filter(({ imageId }) => imageId === held.imageId);
   }
 
