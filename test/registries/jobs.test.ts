@@ -1,3 +1,4 @@
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobView, SecretUseList } from '@kiln/protocol';
@@ -10,9 +11,11 @@ import { startTestDockerd } from '../kit/dockerd.ts';
 import { guestBuildMs, sharedGuest } from '../kit/guest.ts';
 import { startTestSite, type TestSite } from '../kit/processes.ts';
 
-/** Jobs with images of two private registries, from `kiln secret set` to what a step prints, in both runtimes. */
+/** Jobs with a secret and with images of two private registries, from `kiln secret set` to the log, in both runtimes. */
 
 const encoded = (user: string) => Buffer.from(`${user}:password`).toString('base64');
+const pem = `-----BEGIN KEY-----\n${randomBytes(96).toString('base64').replace(/.{64}/, '$&\n')}\n\t"$x' é\n-----END KEY-----`;
+const pemHash = createHash('sha256').update(pem).digest('hex');
 const waitSeconds = 280;
 let dockerd: Awaited<ReturnType<typeof startTestDockerd>>;
 let registries: [DockerRegistry, DockerRegistry];
@@ -61,20 +64,23 @@ describe.each<{ runtime: string; start(directory: string): Promise<RunningProces
     },
   },
 ])('in runtime $runtime', ({ runtime, start }) => {
-  test('a job has its images by the secret, before what the executor has, and nothing of it stays', {
+  test('a job has its secret, and its images by the other secret, before what the executor has, and nothing of it stays', {
     timeout: (2 * waitSeconds + 300) * 1000 + guestBuildMs,
   }, async () => {
     const auths = Object.fromEntries(registries.map(({ host }) => [host, { auth: encoded('secret') }]));
-    const set = await site.kiln(['secret', 'set', 'DOCKER_AUTH_CONFIG'], {
-      stdin: JSON.stringify({ auths }),
-    });
-    expect(set).toMatchObject({ code: 0 });
+    for (const [key, stdin] of [
+      ['DOCKER_AUTH_CONFIG', JSON.stringify({ auths })],
+      ['PEM', `${pem}\n`],
+    ] as const)
+      expect(await site.kiln(['secret', 'set', key], { stdin })).toMatchObject({ code: 0 });
     for (const registry of registries) registry.requests.length = 0;
     const executor = await start(join(site.directory, `executor-${runtime}`));
     try {
-      const steps = registries.map(({ host }, index) => `${host}/private/shell:1: echo step ${index}`);
+      const script = `test "$(printf %s "$PEM" | sha256sum)" = "${pemHash}  -"; printf '%s\\n' "$PEM"`;
+      const steps = registries.map(({ host }) => `${host}/private/shell:1: ${script}`);
       const args = ['job', 'submit', '--timeout', `${waitSeconds}s`, '--wait', '--json'];
-      const done = await site.kiln([...args, '--step', steps[0] ?? '', '--step', steps[1] ?? '']);
+      const both = ['--secret', 'PEM', '--step', steps[0] ?? '', '--step', steps[1] ?? ''];
+      const done = await site.kiln([...args, ...both]);
       expect(done.code, `${done.stdout}${done.stderr}`).toBe(0);
       for (const { requests } of registries) {
         const seen = new Set(requests.flatMap(({ authorization }) => authorization ?? []));
@@ -82,7 +88,16 @@ describe.each<{ runtime: string; start(directory: string): Promise<RunningProces
       }
       const { jobs } = await site.kilnJson<{ jobs: JobView[] }>(['job', 'list']);
       const { uses } = await site.kilnJson<SecretUseList>(['secret', 'uses']);
-      expect(uses[0]).toMatchObject({ key: 'DOCKER_AUTH_CONFIG', cause: 'registry', jobId: jobs[0]?.id });
+      const [job] = jobs;
+      expect(uses.filter(({ jobId }) => jobId === job?.id)).toEqual(
+        expect.arrayContaining([
+          expect.objectContaining({ key: 'DOCKER_AUTH_CONFIG', cause: 'registry' }),
+          expect.objectContaining({ key: 'PEM', cause: 'requested' }),
+        ]),
+      );
+      const log = await site.kiln(['job', 'logs', String(job?.id)]);
+      for (const line of pem.split('\n')) expect(log.stdout).not.toContain(line);
+      expect(log.stdout).toContain(`\${{ secrets.PEM }}`);
 
       await site.kiln(['secret', 'remove', 'DOCKER_AUTH_CONFIG']);
       const refused = await site.kiln([...args, '--step', steps[1] ?? '']);
@@ -93,7 +108,8 @@ describe.each<{ runtime: string; start(directory: string): Promise<RunningProces
     }
     for (const path of await files(site.directory)) {
       const content = await readFile(path, 'latin1');
-      for (const user of ['secret', 'setting']) expect(content.includes(encoded(user)), path).toBe(false);
+      for (const text of [encoded('secret'), encoded('setting'), pem.split('\n')[1] ?? ''])
+        expect(content.includes(text), path).toBe(false);
     }
   });
 });
