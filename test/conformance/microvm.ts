@@ -18,8 +18,14 @@ export interface MicrovmUnderTest extends RuntimeUnderTest {
   open(options: Parameters<RuntimeUnderTest['open']>[0]): MicrovmRuntime;
 }
 
-/** The microVM runtime in a network namespace that leads to a made-up internet. */
-export async function microvmUnderTest(options: UnderTestOptions = {}): Promise<MicrovmUnderTest> {
+/**
+ * The microVM runtime in a network namespace that leads to a made-up internet.
+ * @param vmm what runs the VMs
+ */
+export async function microvmUnderTest(
+  options: UnderTestOptions = {},
+  vmm: 'qemu' | 'firecracker' = 'qemu',
+): Promise<MicrovmUnderTest> {
   const { surroundings = startNetworkWorld, images = ['busybox'] } = options;
   const guestDirectory = await sharedGuest();
   const shared = await mkdtemp(join(tmpdir(), 'kiln-vm-images-'));
@@ -48,6 +54,7 @@ export async function microvmUnderTest(options: UnderTestOptions = {}): Promise<
     open(options) {
       const runtime = createMicrovmRuntime({
         executorName: 'conformance-00000000',
+        vmm,
         vmPrefix: 'kiln',
         maxImageBytes: 1024 ** 3,
         allowLocalImages: true,
@@ -146,7 +153,7 @@ async function hostProcesses(marker: string): Promise<string[]> {
   for (const pid of await list('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
     const commandLine = await readFile(join('/proc', pid, 'cmdline'), 'latin1').catch(() => '');
-    if (commandLine.startsWith('qemu') && commandLine.includes(marker)) found.push(pid);
+    if (/^(?:qemu|unshare)/.test(commandLine) && commandLine.includes(marker)) found.push(pid);
   }
   return found;
 }

@@ -4,16 +4,24 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Runtime } from '../../apps/executor/src/runtimes/runtime.ts';
 import { dockerUnderTest } from './docker.ts';
+import { whyNoFirecracker } from './firecracker.ts';
 import { microvmUnderTest } from './microvm.ts';
 import { type RuntimeUnderTest, startJob, testDirectory } from './runtime-under-test.ts';
 
 const gibibyte = 1024 ** 3;
 const never = (): void => undefined;
 
+const noFirecracker = await whyNoFirecracker();
+if (noFirecracker !== undefined)
+  test.skip(`[skip ok] a step in microvm by Firecracker: ${noFirecracker}`, never);
+
 describe.each([
-  { name: 'docker', start: dockerUnderTest },
-  { name: 'microvm', start: microvmUnderTest },
-])('a step in $name', ({ name, start }) => {
+  { name: 'docker', by: 'its daemon', start: dockerUnderTest },
+  { name: 'microvm', by: 'QEMU', start: microvmUnderTest },
+  ...(noFirecracker === undefined
+    ? [{ name: 'microvm', by: 'Firecracker', start: () => microvmUnderTest({}, 'firecracker') }]
+    : []),
+])('a step in $name by $by', ({ name, start }) => {
   let under: RuntimeUnderTest;
   let directory: Awaited<ReturnType<typeof testDirectory>>;
   let runtime: Runtime & AsyncDisposable;

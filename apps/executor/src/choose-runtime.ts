@@ -38,6 +38,7 @@ export function openMicrovmRuntime({
   return createMicrovmRuntime({
     executorName,
     dataDirectory: settings.dataDirectory,
+    vmm: settings.vmm,
     vmPrefix: settings.vmPrefix,
     ownRootPath: ownFile(settings.firecrackerImage),
     ownKernelPath: ownFile(settings.firecrackerKernelImage),

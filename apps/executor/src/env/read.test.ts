@@ -178,10 +178,7 @@ const mistakes: [env: Record<string, string>, message: string][] = [
     { EXECUTOR_ALLOWED_CIDRS: '10.0.0.0/33' },
     'EXECUTOR_ALLOWED_CIDRS: "10.0.0.0/33" is not a range such as "10.1.0.0/16" or "fd00:1::/64"',
   ],
-  [
-    { EXECUTOR_USE_FIRECRACKER: 'true', EXECUTOR_VMM: 'firecracker' },
-    'EXECUTOR_VMM: Firecracker is not built into this version yet; use "auto" or "qemu", which isolates jobs just as strongly',
-  ],
+  [{ EXECUTOR_VMM: 'vmware' }, 'EXECUTOR_VMM: "vmware" is not one of auto, firecracker, qemu'],
   [
     { EXECUTOR_USE_FIRECRACKER: 'true', EXECUTOR_FIRECRACKER_IMAGE: '/no/such/root.squashfs' },
     'EXECUTOR_FIRECRACKER_IMAGE: there is no file "/no/such/root.squashfs"',

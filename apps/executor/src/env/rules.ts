@@ -33,10 +33,6 @@ function checkMicrovm(
   mistakes: string[],
   warnings: string[],
 ): void {
-  if (parsed.vmm === 'firecracker')
-    mistakes.push(
-      'EXECUTOR_VMM: Firecracker is not built into this version yet; use "auto" or "qemu", which isolates jobs just as strongly',
-    );
   for (const [name, value] of [
     ['EXECUTOR_FIRECRACKER_IMAGE', parsed.firecrackerImage],
     ['EXECUTOR_FIRECRACKER_KERNEL_IMAGE', parsed.firecrackerKernelImage],

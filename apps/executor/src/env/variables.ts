@@ -120,7 +120,7 @@ export const variables = {
     name: 'EXECUTOR_VMM',
     section: 'MicroVM',
     default: 'auto',
-    doc: "Kiln's own. What runs microVMs. `auto` and `qemu`: QEMU, with KVM where a test boot proves that it works, else under software emulation. `firecracker` is not built in yet.",
+    doc: "Kiln's own. What runs microVMs. `auto`: Firecracker where it is installed and a test boot of it works, else as `qemu`: QEMU, with KVM where a test boot proves that it works, else under software emulation. `firecracker`: that or nothing.",
   }),
   firecrackerImage: optional(kinds.image, {
     name: 'EXECUTOR_FIRECRACKER_IMAGE',

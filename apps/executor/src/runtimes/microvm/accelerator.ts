@@ -1,11 +1,11 @@
 import { chown, mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
 import { z } from 'zod';
+import { connectGuest } from './channel/index.ts';
 import { shareFile } from './drives/index.ts';
 import type { Guest } from './guest/index.ts';
 import type { VmNames } from './names.ts';
-import type { Accelerator, Vmm } from './vmm/index.ts';
+import { type Accelerator, consoleText, type Vm, type Vmm } from './vmm/index.ts';
 
 export interface Verdict {
   accelerator: Accelerator;
@@ -21,8 +21,7 @@ const cacheSchema = z.object({
 });
 
 const probeSeconds = 20;
-const pollMilliseconds = 100;
-const device = '/dev/kvm';
+const kvmDevice = '/dev/kvm';
 
 export interface ProbeOptions {
   vmm: Vmm;
@@ -33,14 +32,18 @@ export interface ProbeOptions {
   names: VmNames;
   record(pid: number): Promise<void>;
   remove(): Promise<void>;
+  /** For tests: that the guest has to come up, and the device. */
+  seconds?: number;
+  device?: string;
 }
 
 /**
- * Finds out whether KVM can run the guest. That `/dev/kvm` opens is no proof: there are machines on which ordinary kernels never reach
- * user space under it. So one is booted, within a time limit, and the verdict kept until the machine boots anew.
+ * Finds out whether a VMM can run the guest under KVM. That `/dev/kvm` opens is no proof: there are machines on which ordinary kernels
+ * never reach user space under it. So the guest is booted, within a time limit, until its agent answers, and the verdict is kept
+ * until the machine boots anew.
  */
 export async function probeAccelerator(options: ProbeOptions, signal: AbortSignal): Promise<Verdict> {
-  const missing = await whyUnusable();
+  const missing = await whyUnusable(options.device ?? kvmDevice);
   if (missing !== undefined) return { accelerator: 'tcg', because: missing };
   const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const of = [boot, options.guest.digest, options.vmm.name, options.vmmVersion].join(' ');
@@ -53,7 +56,7 @@ export async function probeAccelerator(options: ProbeOptions, signal: AbortSigna
 }
 
 /** @returns undefined when the device can be opened */
-async function whyUnusable(): Promise<string | undefined> {
+async function whyUnusable(device: string): Promise<string | undefined> {
   try {
     await (await open(device, 'r+')).close();
     return undefined;
@@ -74,10 +77,12 @@ async function readCache(file: string): Promise<z.infer<typeof cacheSchema> | un
 
 async function bootUnderKvm(options: ProbeOptions, signal: AbortSignal): Promise<Verdict> {
   const { names, guest, vmm } = options;
+  let vm: Vm | undefined;
   try {
     await mkdir(names.directory, { recursive: true, mode: 0o700 });
     await shareFile(guest.kernelPath, join(names.directory, 'kernel'));
     await shareFile(guest.initrdPath, join(names.directory, 'initrd'));
+    await shareFile(guest.rootPath, join(names.directory, 'root'));
     await chown(names.directory, names.uid, names.uid);
     const gated = await vmm.prepare(
       {
@@ -89,36 +94,40 @@ async function bootUnderKvm(options: ProbeOptions, signal: AbortSignal): Promise
         memoryBytes: 256 * 1024 ** 2,
         kernelFile: 'kernel',
         initrdFile: 'initrd',
-        // Not quiet: the kernel says when it has come to user space.
-        kernelArguments: ['console=ttyS0', 'panic=-1', 'reboot=k'],
-        drives: [],
+        kernelArguments: guest.kernelArguments,
+        drives: [{ serial: 'root', file: 'root', readOnly: true }],
         network: undefined,
       },
       { survive: false },
     );
     await options.record(gated.pid);
-    const vm = await gated.go();
-    const begin = performance.now();
-    while (performance.now() - begin < probeSeconds * 1000) {
-      signal.throwIfAborted();
-      if (/Run \/init as init process/.test(vm.consoleTail())) {
-        await vm.stop(0);
-        return { accelerator: 'kvm', because: '' };
-      }
-      const ended = await Promise.race([vm.ended, wait(pollMilliseconds)]);
-      if (ended !== undefined)
-        return { accelerator: 'tcg', because: `a test boot under KVM ended (${ended})` };
-    }
-    await vm.stop(0);
-    return {
-      accelerator: 'tcg',
-      because: `a test boot under KVM did not reach user space within ${probeSeconds} s`,
-    };
+    vm = await gated.go();
+    await untilAnswered(vm, options.seconds ?? probeSeconds, signal);
+    return { accelerator: 'kvm', because: '' };
   } catch (error) {
     signal.throwIfAborted();
     const message = error instanceof Error ? error.message : String(error);
     return { accelerator: 'tcg', because: `a test boot under KVM failed: ${message}` };
   } finally {
+    await vm?.stop(0);
     await options.remove();
+  }
+}
+
+/** @throws Error when the guest's agent does not answer in time, or the VM ends before */
+async function untilAnswered(vm: Vm, seconds: number, signal: AbortSignal): Promise<void> {
+  const given = new AbortController();
+  const timer = setTimeout(
+    () => given.abort(new Error(`it did not come up within ${seconds} s${consoleText(vm)}`)),
+    seconds * 1000,
+  );
+  vm.ended.then((how) => given.abort(new Error(`it ended (${how})${consoleText(vm)}`)));
+  const { socketPath, vsockPort } = vm.control;
+  try {
+    const either = AbortSignal.any([signal, given.signal]);
+    const channel = await connectGuest(socketPath, { signal: either, vsockPort });
+    await channel[Symbol.asyncDispose]();
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -1,4 +1,5 @@
 import { connectGuest } from './channel/index.ts';
+import type { ControlAddress } from './vmm/index.ts';
 
 /** What somebody wants in a running VM. */
 export interface AttachedSession {
@@ -18,8 +19,11 @@ export interface AttachedSession {
 const killed = 137;
 
 /** @returns the command's exit code */
-export async function attachToVm(controlSocketPath: string, session: AttachedSession): Promise<number> {
-  await using channel = await connectGuest(controlSocketPath, { signal: session.signal });
+export async function attachToVm(
+  { socketPath, vsockPort }: ControlAddress,
+  session: AttachedSession,
+): Promise<number> {
+  await using channel = await connectGuest(socketPath, { signal: session.signal, vsockPort });
   const { terminal } = session;
   const running = await channel.exec({
     argv: session.argv,

@@ -74,7 +74,8 @@ export function attachedImages(
       await vm.attachDrive(attached.drive);
       plugged.add(attached.drive);
     }
-    await guestScript(channel, mountScript, [attached.drive.serial, path]);
+    const { serial } = attached.drive;
+    await guestScript(channel, mountScript, [serial, path, vm.guestDevice(serial) ?? '']);
     const text = async (name: string): Promise<string> => {
       const bytes = await channel.readFile(`${path}/etc/${name}`, mostFileBytes).catch(() => undefined);
       return Buffer.from(bytes ?? []).toString('utf8');
@@ -107,11 +108,18 @@ export function attachedImages(
   };
 }
 
-/** `$1` serial, `$2` mount point. A drive that was just plugged in takes the guest a moment to find. */
+/**
+ * `$1` serial, `$2` mount point, `$3` name of the device where it has no serial: one that was there before, of one sector. A drive
+ * that was just plugged in takes the guest a moment to find, and one that was exchanged a moment to see its new size.
+ */
 const mountScript = `
 mkdir -p "$2"
+is_there() {
+  if [ -z "$3" ]; then found=$(grep -lx "$1" /sys/block/vd*/serial 2>/dev/null)
+  else found=/sys/block/$3/serial; [ "$(cat "/sys/block/$3/size" 2>/dev/null || echo 0)" -gt 1 ]; fi
+}
 tries=0
-until found=$(grep -lx "$1" /sys/block/vd*/serial 2>/dev/null); do
+until is_there "$1" "$2" "$3"; do
   tries=$((tries + 1))
   [ $tries -lt 600 ] || { echo "no drive $1" >&2; exit 1; }
   sleep 0.05

@@ -5,7 +5,7 @@ import { confine } from './cgroup.ts';
 import { connectGuest, type GuestChannel } from './channel/index.ts';
 import type { VmNames } from './names.ts';
 import { makeNetwork, type NetworkOptions, removeNetwork, type VmNetwork, vmInterface } from './network.ts';
-import type { GatedProcess, Vm, Vmm, VmSpec } from './vmm/index.ts';
+import { consoleText, type GatedProcess, type Vm, type Vmm, type VmSpec } from './vmm/index.ts';
 
 export interface BootOptions {
   vmm: Vmm;
@@ -66,7 +66,8 @@ async function tryBoot(options: BootOptions, signal: AbortSignal): Promise<Boote
   let gated: GatedProcess | undefined;
   let vm: Vm | undefined;
   try {
-    const device = options.network === undefined ? undefined : vmInterface(names);
+    const { bandwidth } = options.network ?? {};
+    const device = bandwidth && { ...vmInterface(names), bandwidth };
     gated = await options.vmm.prepare({ ...spec, network: device }, { survive: options.survive });
     await options.record(gated.pid);
     await confine(gated.pid, names.cgroup, {
@@ -104,19 +105,14 @@ async function connect(vm: Vm, signal: AbortSignal): Promise<GuestChannel> {
     given.abort(new BootFailed(`the VM ended while it started (${how})${consoleText(vm)}`)),
   );
   try {
-    return await connectGuest(vm.controlSocketPath, { signal: given.signal });
+    const { socketPath, vsockPort } = vm.control;
+    return await connectGuest(socketPath, { signal: given.signal, vsockPort });
   } catch (error) {
     throw given.signal.aborted ? given.signal.reason : error;
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', onAbort);
   }
-}
-
-/** For messages: what the guest's console showed last. */
-export function consoleText(vm: Vm): string {
-  const tail = vm.consoleTail();
-  return tail === '' ? '; its console stayed empty' : `; the end of its console:\n${tail}\n`;
 }
 
 /** A machine with more to do than processors boots a VM that much later. */

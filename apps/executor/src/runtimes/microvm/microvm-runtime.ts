@@ -1,12 +1,19 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createResolver, parseCIDR } from '../network/index.ts';
 import { processStart } from '../records/index.ts';
-import { type Finding, type Runtime, SandboxError, type SandboxJob } from '../runtime.ts';
+import { type Runtime, SandboxError, type SandboxJob } from '../runtime.ts';
 import { defaultMaxProcesses } from '../step/index.ts';
 import { probeAccelerator, type Verdict } from './accelerator.ts';
 import { type AttachedSession, attachToVm } from './attach.ts';
-import { type Guest, installedGuest } from './guest/index.ts';
+import {
+  type ChosenVmm,
+  choiceFinding,
+  chooseVmm,
+  longestSocketPath,
+  type VmmSetting,
+} from './choose-vmm.ts';
+import { type Guest, installedGuest, writeVmlinux } from './guest/index.ts';
 import { guestRun } from './guest-run.ts';
 import { openImageStore } from './images/index.ts';
 import { type VmNames, vmNames } from './names.ts';
@@ -15,13 +22,15 @@ import { isRunning, removeVm } from './removal.ts';
 import { createVmSandbox, type VmSandbox } from './sandbox.ts';
 import { tryOutFix, tryStep } from './try-step.ts';
 import { directoryFindings, machineFindings, noGuest } from './validate.ts';
-import { controlSocket, createQemu, qemuVersion } from './vmm/index.ts';
+import { createQemu, findFirecracker, type Unusable, type Vmm } from './vmm/index.ts';
 
 export interface MicrovmRuntimeOptions {
   /** `<host>-<uuid>` */
   executorName: string;
   /** Of the executor. Guest, images, drives and records are kept below it, on one file system. */
   dataDirectory: string;
+  /** `EXECUTOR_VMM` */
+  vmm?: VmmSetting;
   /** `EXECUTOR_VM_PREFIX`: what VMs' names begin with. */
   vmPrefix: string;
   /** `EXECUTOR_VM_STARTUP_SCRIPT_PATH` */
@@ -85,11 +94,11 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     maxBytes: options.maxImageBytes,
   });
   const allowedCIDRs = (options.allowedCIDRs ?? []).map(parseCIDR);
-  const vmm = createQemu();
+  const setting = options.vmm ?? 'auto';
   const resolver = createResolver(options.warn);
   /** VMs that exist or are being made, with their sandbox once there is one. */
   const live = new Map<string, VmSandbox | undefined>();
-  let verdict: Verdict | undefined;
+  let chosen: ChosenVmm | undefined;
   let orphansRemoved = 0;
 
   function newNames(job: number, attempt: number): VmNames {
@@ -102,6 +111,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     await records.write({
       ...names,
       ...(networkNamespace === undefined ? {} : { networkNamespace }),
+      ...(chosen === undefined ? {} : { control: chosen.vmm.control(names.directory) }),
       ...more,
     });
   }
@@ -143,16 +153,16 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     throw new SandboxError(`${noGuest.message}. ${noGuest.fix}`, { infrastructure: true });
   }
 
-  async function acceleration(guest: Guest, signal: AbortSignal): Promise<Verdict> {
-    if (verdict) return verdict;
+  /** Boots a VM under KVM, unless that was done since this machine booted. */
+  async function probe(vmm: Vmm, version: string, guest: Guest, signal: AbortSignal): Promise<Verdict> {
     const names = newNames(0, 0);
     await mkdir(vmsDirectory, { recursive: true, mode: 0o700 });
-    verdict = await probeAccelerator(
+    return probeAccelerator(
       {
         vmm,
-        vmmVersion: (await qemuVersion()) ?? '',
+        vmmVersion: version,
         guest,
-        cacheFile: join(directory, 'accelerator.json'),
+        cacheFile: join(directory, `kvm-${vmm.name}.json`),
         names,
         async record(pid) {
           live.set(names.sandbox, undefined);
@@ -162,15 +172,42 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
       },
       signal,
     );
-    return verdict;
+  }
+
+  /** Of the installed kernel, once: as long as that of a guest is there, it is used again. */
+  async function forFirecracker(guest: Guest): Promise<Guest> {
+    const kernelPath = join(directory, `vmlinux-${guest.digest}`);
+    const isThere = options.ownKernelPath === undefined && (await isFile(kernelPath));
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    if (!isThere) await writeVmlinux(guest.kernelPath, kernelPath);
+    return { ...guest, kernelPath };
+  }
+
+  async function choose(guest: Guest, signal: AbortSignal): Promise<ChosenVmm | Unusable> {
+    // A guest that was installed since is not what was tried.
+    if (chosen?.guest.digest === guest.digest) return chosen;
+    const choice = await chooseVmm({
+      setting,
+      guest,
+      find: findFirecracker,
+      forFirecracker,
+      probe: (vmm, version, probed) => probe(vmm, version, probed, signal),
+    });
+    if ('vmm' in choice) chosen = choice;
+    return choice;
+  }
+
+  async function chooseOrThrow(signal: AbortSignal): Promise<ChosenVmm> {
+    const choice = await choose(await guestOrThrow(), signal);
+    if ('vmm' in choice) return choice;
+    throw new SandboxError(`${choice.because}. ${choice.fix}`, { infrastructure: true });
   }
 
   async function open(job: SandboxJob, survive: boolean, signal: AbortSignal): Promise<VmSandbox> {
     const names = newNames(job.id, job.attempt);
     live.set(names.sandbox, undefined);
     try {
-      const guest = await guestOrThrow();
-      const { accelerator } = await acceleration(guest, signal);
+      const { vmm, accelerator, guest } = await chooseOrThrow(signal);
       await mkdir(vmsDirectory, { recursive: true, mode: 0o700 });
       await write(names);
       const sandbox = await createVmSandbox(
@@ -222,18 +259,17 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     get isolation() {
       return {
         runtime: 'microvm',
-        vmm: vmm.name,
-        ...(verdict === undefined ? {} : { accelerator: verdict.accelerator }),
+        ...(chosen === undefined ? {} : { vmm: chosen.vmm.name, accelerator: chosen.accelerator }),
       };
     },
     async validate(signal) {
       const guest = await currentGuest();
       const findings = [
-        ...directoryFindings(join(newNames(0, 0).directory, controlSocket)),
-        ...(await machineFindings(guest, options.networkNamespace)),
+        ...directoryFindings(await longestSocketPath(newNames(0, 0).directory, setting, findFirecracker)),
+        ...(await machineFindings(guest, setting, options.networkNamespace)),
       ];
       if (guest === undefined || findings.some(({ severity }) => severity === 'error')) return findings;
-      return [...findings, ...accelerationFindings(await acceleration(guest, signal))];
+      return [...findings, choiceFinding(await choose(guest, signal))];
     },
     async tryOut(signal) {
       try {
@@ -283,7 +319,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     },
     async attach(name, session) {
       const record = await keptRecord(name);
-      return record && attachToVm(join(record.directory, controlSocket), session);
+      return record && attachToVm(record.control ?? createQemu().control(record.directory), session);
     },
     async removeKept(name) {
       const record = await keptRecord(name);
@@ -303,15 +339,6 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
   };
 }
 
-function accelerationFindings({ accelerator, because }: Verdict): Finding[] {
-  if (accelerator === 'kvm')
-    return [{ check: 'kvm', severity: 'ok', message: 'a test boot under KVM has worked', fix: '' }];
-  return [
-    {
-      check: 'kvm',
-      severity: 'warning',
-      message: `VMs run under software emulation, several times slower than the machine: ${because}`,
-      fix: 'Use a machine with hardware virtualisation (bare metal, or nested virtualisation turned on), and load the kvm module.',
-    },
-  ];
+async function isFile(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isFile() ?? false;
 }

@@ -17,6 +17,8 @@ const recordSchema = z.object({
   networkNamespace: z.string().optional(),
   /** The VMM, as soon as there is one: exactly this process is killed, never another of the same number. */
   process: z.object({ pid: z.number().int().positive(), startedAt: z.string().min(1) }).optional(),
+  /** Where the agent of one that is left running is reached; absent: as QEMU has it. */
+  control: z.object({ socketPath: z.string(), vsockPort: z.number().optional() }).optional(),
   /** Left running on purpose (`executor test-vm`), until it is removed by name. */
   kept: z.boolean().optional(),
 });

@@ -16,7 +16,7 @@ import {
 import { directoryInContainer, scriptInContainer, workspaceTarget } from '../step/index.ts';
 import { untilAborted } from '../until-aborted.ts';
 import { type AttachedImages, attachedImages, type MountedImage } from './attached-images.ts';
-import { type BootedVm, bootVm, consoleText } from './boot.ts';
+import { type BootedVm, bootVm } from './boot.ts';
 import type { GuestChannel } from './channel/index.ts';
 import { makeEmptyDrive, makeWorkspaceDrive, shareFile } from './drives/index.ts';
 import type { Guest } from './guest/index.ts';
@@ -26,7 +26,7 @@ import type { ImageStore } from './images/index.ts';
 import type { VmNames } from './names.ts';
 import type { NetworkOptions } from './network.ts';
 import { runStep } from './steps/run-step.ts';
-import type { Accelerator, Vmm } from './vmm/index.ts';
+import { type Accelerator, consoleText, type Vmm } from './vmm/index.ts';
 
 export interface VmSurroundings {
   vmm: Vmm;

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { checkFirewall, NftError } from '../network/index.ts';
 import type { Finding } from '../runtime.ts';
 import { cgroupFinding } from './cgroup.ts';
+import { type VmmSetting, vmmFindings } from './choose-vmm.ts';
 import type { Guest } from './guest/index.ts';
-import { qemuFinding, qemuVersion } from './vmm/index.ts';
+import { findFirecracker } from './vmm/index.ts';
 
 const directories = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 const programs = [
@@ -20,11 +21,12 @@ const programs = [
 /** What VMs need of this machine, before any is started. */
 export async function machineFindings(
   guest: Guest | undefined,
+  setting: VmmSetting,
   networkNamespace: string | undefined,
 ): Promise<Finding[]> {
   return [
     ...platformFindings(process.platform, process.arch, process.getuid?.()),
-    qemuFinding(await qemuVersion()),
+    ...(await vmmFindings(setting, findFirecracker)),
     await programsFinding(),
     await cgroupFinding(),
     await firewallFinding(networkNamespace),

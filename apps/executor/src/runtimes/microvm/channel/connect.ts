@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
+import { askForPort } from './ask-for-port.ts';
 import { fillerBytes, helloMagic, nonceBytes, readyMagic } from './frames.ts';
 import { type GuestChannel, openChannel } from './guest-channel.ts';
 import { GuestError } from './guest-error.ts';
@@ -13,14 +14,20 @@ const mostLeftoverBytes = 32 * 1024 * 1024;
 /**
  * Connects to the guest's agent through the VMM's socket: says hello until it answers, however long that takes within
  * `signal`. Safe at any byte position of a broken predecessor, whose commands are killed. One channel at a time.
+ * @param vsockPort of a socket that leads to every port of the guest: this one is asked for first
  * @throws GuestError; the signal's reason
  */
 export async function connectGuest(
   socketPath: string,
-  { signal }: { signal: AbortSignal },
+  { signal, vsockPort }: { signal: AbortSignal; vsockPort?: number | undefined },
 ): Promise<GuestChannel> {
   for (;;) {
     const socket = await openSocket(socketPath, signal);
+    if (vsockPort !== undefined && !(await askForPort(socket, vsockPort, signal))) {
+      // Nobody listens there yet.
+      await retryPause(signal);
+      continue;
+    }
     const nonce = freshNonce();
     const answer = await greet(socket, nonce, signal).catch((error: unknown) => {
       socket.destroy();

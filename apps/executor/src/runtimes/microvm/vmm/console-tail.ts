@@ -27,6 +27,12 @@ export function captureConsole(source: Readable): { tail(): string } {
   return { tail: () => printable(kept.toString('utf8')) };
 }
 
+/** For messages: what a VM's console showed last. */
+export function consoleText(vm: { consoleTail(): string }): string {
+  const tail = vm.consoleTail();
+  return tail === '' ? '; its console stayed empty' : `; the end of its console:\n${tail}\n`;
+}
+
 /** Shown to people: nothing that a terminal obeys, no empty lines. */
 function printable(text: string): string {
   return stripVTControlCharacters(text)

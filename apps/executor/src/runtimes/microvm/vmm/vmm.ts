@@ -23,8 +23,23 @@ export interface VmSpec {
   initrdFile: string;
   kernelArguments: readonly string[];
   drives: readonly Drive[];
-  /** Name of the tap device in the process's network namespace; undefined: no network interface. */
-  network: { tap: string; mac: string } | undefined;
+  /** undefined: no network interface. */
+  network: VmInterface | undefined;
+}
+
+export interface VmInterface {
+  /** Name of the tap device in the process's network namespace. */
+  tap: string;
+  mac: string;
+  /** Bytes per second into and out of the VM, for a VMM that bounds them too; 0: no limit. */
+  bandwidth: { ingress: number; egress: number };
+}
+
+/** Where the agent of a guest is reached: a Unix socket. */
+export interface ControlAddress {
+  socketPath: string;
+  /** Port of the guest's vsock to ask for first; absent: the socket leads nowhere else. */
+  vsockPort?: number | undefined;
 }
 
 /** A process that exists but waits: nothing of the VM is there before {@link GatedProcess.go}. If this process dies, it ends by itself. */
@@ -41,6 +56,8 @@ export interface GatedProcess {
 /** Driver of one kind of virtual machine monitor. */
 export interface Vmm {
   readonly name: 'qemu' | 'firecracker';
+  /** @param directory of a VM, as in {@link VmSpec} */
+  control(directory: string): ControlAddress;
   /**
    * @param survive the VM outlives this process; otherwise it is killed with it
    * @throws VmError when the program cannot be started
@@ -51,12 +68,13 @@ export interface Vmm {
 /** A virtual machine whose VMM runs. */
 export interface Vm {
   readonly pid: number;
-  /** Control channel of the guest: a Unix socket. */
-  readonly controlSocketPath: string;
+  readonly control: ControlAddress;
   /** Resolves when the process is gone, with how it ended. */
   readonly ended: Promise<string>;
   /** What the guest's console showed last, at most 12 kB. */
   consoleTail(): string;
+  /** Name of a drive's device in the guest, such as `vdc`; undefined: it is known there by its serial. */
+  guestDevice(serial: string): string | undefined;
   /** Plugs a drive into the running machine. @throws VmError */
   attachDrive(drive: Drive): Promise<void>;
   /** Tells the guest that the file of a drive has another size now. @throws VmError */

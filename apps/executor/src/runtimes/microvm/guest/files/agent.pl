@@ -9,7 +9,7 @@ use constant {
   EINTR => 4, EIO => 5, EAGAIN => 11, ENOENT => 2, EFBIG => 27, EINVAL => 22,
   O_RDWR => 2, O_WRONLY => 1, O_CREAT => 0100, O_EXCL => 0200, O_NOCTTY => 0400, O_NONBLOCK => 04000,
   O_DIRECTORY => 0200000, O_NOFOLLOW => 0400000, O_CLOEXEC => 02000000, O_PATH => 010000000,
-  F_SETFL => 4, AT_FDCWD => -100, RESOLVE_NO_SYMLINKS => 4, RESOLVE_NO_MAGICLINKS => 2,
+  F_SETFD => 2, F_SETFL => 4, FD_CLOEXEC => 1, AT_FDCWD => -100, RESOLVE_NO_SYMLINKS => 4, RESOLVE_NO_MAGICLINKS => 2,
   SYS_rt_sigprocmask => 14, SYS_dup2 => 33, SYS_setsid => 112, SYS_clock_settime => 227, SYS_exit_group => 231,
   SYS_openat => 257, SYS_mkdirat => 258, SYS_unlinkat => 263, SYS_renameat => 264, SYS_signalfd4 => 289,
   SYS_openat2 => 437,
@@ -47,13 +47,21 @@ sub main {
   syscall(SYS_rt_sigprocmask, 0, $child_mask, 0, 8);
   my $fd = syscall(SYS_signalfd4, -1, $child_mask, 8, O_NONBLOCK | O_CLOEXEC);
   open($signals, '<&=', $fd) or die "signalfd: $!\n";
-  sysopen($port, $main::DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC) or die "$main::DEVICE: $!\n";
+  # A port is there for ever; on a vsock every host that comes is a new connection.
+  if ($main::LISTENER) { set_flags($main::LISTENER) }
+  else { sysopen($port, $main::DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC) or die "$main::DEVICE: $!\n" }
   mkdir CGROUPS . '/' . MY_CGROUP;
   kill_everything();
   # Ends a frame that a killed predecessor left unfinished, and its session: no frame begins with a zero.
   $out = "\0" x (MAX_DATA + 64) if $main::RESPAWNED;
-  $connected = 1;
+  $connected = $port ? 1 : 0;
   turn() while 1;
+}
+
+sub set_flags {
+  my ($fh) = @_;
+  fcntl($fh, F_SETFL, O_NONBLOCK);
+  fcntl($fh, F_SETFD, FD_CLOEXEC);
 }
 
 # One round: waits until something can be done, does it, sends what is to be sent.
@@ -109,21 +117,34 @@ sub frame {
 }
 
 sub receive {
+  return unless $port || accept_host();
   my $n = sysread($port, $in, 65536, length $in);
   if (!defined $n) {
     $connected = 1 if $! == EAGAIN;
     return if $! == EAGAIN || $! == EINTR;
     end_session();
-    return $connected = 0;
+    return hung_up();
   }
   if ($n == 0) {
     # The host hung up. Whatever it had begun must not outlive it.
     end_session() if $session ne '';
     $in = '';
-    return $connected = 0;
+    return hung_up();
   }
   $connected = 1;
   1 while take();
+}
+
+sub accept_host {
+  return 0 unless $main::LISTENER && accept(my $host, $main::LISTENER);
+  set_flags($host);
+  $port = $host;
+  return 1;
+}
+
+sub hung_up {
+  undef $port if $main::LISTENER;
+  return $connected = 0;
 }
 
 # Takes one thing off the received bytes; false when more bytes are needed.

@@ -4,7 +4,7 @@ use strict;
 use warnings;
 
 # Read by the agent.
-our ($DEVICE, $RESPAWNED);
+our ($DEVICE, $LISTENER, $RESPAWNED);
 
 use constant { SYS_mount => 165, SYS_socket => 41, SYS_ioctl => 16, SYS_close => 3, SYS_sethostname => 170, MS_RDONLY => 1, MS_NOSUID => 2, MS_NODEV => 4, MS_NOEXEC => 8, MS_NOATIME => 1024 };
 
@@ -20,7 +20,19 @@ sub put {
   return defined syswrite($fh, $text);
 }
 
-# Where a drive or a port is, by the name that the host gave it.
+# The order of the drives, for a host that cannot give them names.
+my $order = '';
+if (open(my $fh, '<', '/proc/cmdline')) { $order = $1 if (<$fh> // '') =~ /(?:^| )kiln\.drives=(\S+)/ }
+
+# The device of a drive by the name that the host gave it.
+sub drive {
+  my ($name) = @_;
+  my @names = split(/,/, $order);
+  for my $place (0 .. $#names) { return 'vd' . chr(ord('a') + $place) if $names[$place] eq $name }
+  return $order eq '' ? find('/sys/block/vd*/serial', $name) : undef;
+}
+
+# Where something is, by the name in a file beside it.
 sub find {
   my ($pattern, $name) = @_;
   for my $file (glob($pattern)) {
@@ -47,7 +59,7 @@ put('/proc/self/oom_score_adj', '-1000');
 my %mounts = (work => ['/work', MS_NODEV | MS_NOSUID | MS_NOATIME], scratch => ['/run/scratch', MS_NODEV | MS_NOATIME]);
 for my $serial (sort keys %mounts) {
   my ($target, $flags) = @{ $mounts{$serial} };
-  my $drive = find('/sys/block/vd*/serial', $serial) or next;
+  my $drive = drive($serial) or next;
   mkdir $target;
   mount("/dev/$drive", $target, 'ext4', $flags, '') or print "kiln: cannot mount the drive $serial: $!\n";
 }
@@ -61,12 +73,21 @@ my $request = pack('a16sx22', 'lo', 1);
 syscall(SYS_ioctl, $socket, 0x8914, $request);
 syscall(SYS_close, $socket);
 
+# Listens for the host on a vsock, where there is one: vmm/firecracker/requests.ts has the number of the port too. In order: the
+# family, a stream; the address of whoever this is.
+sub listen_for_host {
+  socket(my $listener, 40, 1, 0) or return undef;
+  bind($listener, pack('S x2 L L x4', 40, 5005, 0xffffffff)) or return undef;
+  return listen($listener, 1) ? $listener : undef;
+}
+
 my $port;
 for (1 .. 500) {
   last if $port = find('/sys/class/virtio-ports/*/name', 'kiln.control');
+  last if -e '/dev/vsock' && ($LISTENER = listen_for_host());
   select(undef, undef, undef, 0.02);
 }
-print "kiln: there is no port named kiln.control\n" unless $port;
+print "kiln: there is neither a port named kiln.control nor a vsock\n" unless $port || $LISTENER;
 
 ($DEVICE, $RESPAWNED) = ("/dev/" . ($port // 'null'), 0);
 while (1) {

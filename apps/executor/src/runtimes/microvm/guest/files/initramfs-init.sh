@@ -9,11 +9,16 @@ load() { while read -r module; do $b insmod "/modules/$module" 2>/dev/null; done
 load order
 set -- /sys/bus/pci/devices/*
 [ -e "$1" ] || load order-without-pci
+# Of a host that cannot give its drives names: their order, in which the root is the first.
+order=
+read -r words </proc/cmdline
+for word in $words; do case $word in kiln.drives=root,*) order=told ;; esac; done
 # Drives appear some milliseconds after their driver.
 root=
 tries=0
 while [ -z "$root" ] && [ $tries -lt 500 ]; do
-  for drive in /sys/block/vd*; do
+  [ -z "$order" ] || [ ! -e /sys/block/vda ] || root=/dev/vda
+  [ -n "$order" ] || for drive in /sys/block/vd*; do
     serial=
     read -r serial <"$drive/serial"
     [ "$serial" = root ] && root=/dev/${drive##*/}

@@ -54,7 +54,11 @@ test('uses the processor itself under KVM, and a tap where there is one', () => 
   const given = qemuArguments({
     ...spec,
     accelerator: 'kvm',
-    network: { tap: 'tap0', mac: '02:00:00:00:00:01' },
+    network: {
+      tap: 'tap0',
+      mac: '02:00:00:00:00:01',
+      bandwidth: { ingress: 0, egress: 0 },
+    },
   });
   expect(valuesOf('-accel', given)).toEqual(['kvm']);
   expect(valuesOf('-netdev', given)).toEqual(['tap,id=net0,ifname=tap0,script=no,downscript=no']);

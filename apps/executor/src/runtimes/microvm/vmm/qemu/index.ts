@@ -1,3 +1,2 @@
-export { controlSocket } from './arguments.ts';
 export { createQemu } from './qemu.ts';
 export { qemuFinding, qemuVersion } from './version.ts';

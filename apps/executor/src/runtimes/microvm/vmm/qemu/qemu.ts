@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { captureConsole } from '../console-tail.ts';
-import { type GatedProcess, type Vm, VmError, type Vmm, type VmSpec } from '../vmm.ts';
+import { type ControlAddress, type GatedProcess, type Vm, VmError, type Vmm, type VmSpec } from '../vmm.ts';
 import {
   blockDevice,
   controlSocket,
@@ -34,7 +34,11 @@ exec "$@" </dev/null
 
 /** QEMU as an unprivileged process of its own user, in a network namespace of its own. */
 export function createQemu(): Vmm {
-  return { name: 'qemu', prepare };
+  return { name: 'qemu', control, prepare };
+}
+
+function control(directory: string): ControlAddress {
+  return { socketPath: join(directory, controlSocket) };
 }
 
 async function prepare(spec: VmSpec, options: { survive: boolean }): Promise<GatedProcess> {
@@ -97,12 +101,13 @@ async function running(child: ChildProcess, pid: number, spec: VmSpec, ended: Pr
   let stopping: Promise<void> | undefined;
   return {
     pid,
-    controlSocketPath: join(spec.directory, controlSocket),
+    control: control(spec.directory),
     ended: ended.then((how) => {
       const said = complaint.tail();
       return said === '' ? how : `${how}: ${said.slice(-2000)}`;
     }),
     consoleTail: console.tail,
+    guestDevice: () => undefined,
     async attachDrive(drive) {
       await qmp.execute('blockdev-add', blockDevice(drive));
       await qmp.execute('device_add', diskDevice(drive));
