@@ -3,6 +3,8 @@ import { bytesOf, etherTypes, frame, hexOf, type Packet, packet, protocols } fro
 
 /** What is known only when the job is there. */
 export interface Surroundings {
+  /** This machine's end of the job's network. */
+  link: string;
   /** The job's address, and the machine's in its network. */
   own: string;
   gateway: string;

@@ -7,7 +7,7 @@ import { inNamespace } from '../kit/network-namespace.ts';
 import { type Attempt, ownHardware, type Surroundings } from './attempt.ts';
 import { type Laboratory, startLaboratory } from './laboratory.ts';
 import { outcomesOf, probeText } from './probe.ts';
-import { falsePrefix, rootAttempts } from './root-attempts.ts';
+import { falsePrefix, rootAttempts, stoppedAnyway } from './root-attempts.ts';
 import { stepAttempts } from './step-attempts.ts';
 
 /**
@@ -15,14 +15,15 @@ import { stepAttempts } from './step-attempts.ts';
  * in namespaces that play the rest of the world. One job of each runtime for the whole table.
  */
 describe.each([
-  { name: 'docker', start: dockerUnderTest },
-  { name: 'microvm', start: microvmUnderTest },
-])('a hostile job in $name', ({ start }) => {
+  { name: 'docker' as const, start: dockerUnderTest },
+  { name: 'microvm' as const, start: microvmUnderTest },
+])('a hostile job in $name', ({ name, start }) => {
   const results = new Map<string, string>();
   let notices: readonly string[] = [];
   let noticesOfRunningStep: readonly string[] = [];
   let around: Surroundings;
   let arrived: Awaited<ReturnType<Laboratory['arrivals']>>;
+  let arrivedWithoutRules: typeof arrived;
   let state: { routes: string; neighbours: string };
   let routesBefore = '';
   const finish = new AsyncDisposableStack();
@@ -53,23 +54,26 @@ describe.each([
     const job = finish.use(await startJob(runtime, under, directory.path, { network: 'public' }));
     around = await surroundingsOf(under.machine);
     const step = await runningStep(job, around);
-    const [fromRoot = ''] = await under.asRoot([
-      ...['perl', '-e', await probeText()],
-      ...rootAttempts.map((attempt, index) => `root-${index} ${attempt.text(around)}`),
-    ]);
+    const rootTexts = rootAttempts.map((attempt, index) => `root-${index} ${attempt.text(around)}`);
+    const [fromRoot = ''] = await under.asRoot(['perl', '-e', await probeText(), ...rootTexts]);
     for (const [id, outcome] of [...outcomesOf(step.output()), ...outcomesOf(fromRoot)])
       results.set(id, outcome);
     // What root tried comes last; all is told of in one look.
     await vi.waitUntil(() => job.notices.join().includes('gre 203.0.113.1'), { timeout: 60_000 });
     noticesOfRunningStep = [...job.notices];
     if (laboratory === undefined) throw new Error('there is no laboratory');
-    arrived = await laboratory.arrivals();
+    arrived = structuredClone(await laboratory.arrivals());
     state = {
       routes: await inNamespace(under.machine, ['ip', '-6', 'route']),
       neighbours: await inNamespace(under.machine, ['ip', 'neigh']),
     };
-    await step.stop();
     notices = [...job.notices];
+    // Again without the rules, at the end, when nothing can be spoilt any more.
+    const table = `kiln_${around.link.slice(2)}`;
+    await inNamespace(under.machine, ['nft', 'delete', 'table', 'inet', table]);
+    await under.asRoot(['perl', '-e', await probeText(), ...rootTexts]);
+    arrivedWithoutRules = await laboratory.arrivals();
+    await step.stop();
     expect(warnings).toEqual([]);
   });
   afterAll(() => finish.disposeAsync());
@@ -93,6 +97,14 @@ describe.each([
     if (attempt.verdict.startsWith('answered ')) expect(`answered ${outcome}`).toBe(attempt.verdict);
     expect(traces).toEqual(attempt.verdict === 'open' ? [attempt.at] : []);
   }
+
+  test('without the rules it would have arrived, so that the table means something', () => {
+    const missing = rootAttempts.filter((attempt) => {
+      const trace = attempt.trace(around);
+      return trace !== 'none' && !arrivedWithoutRules[attempt.at].has(trace);
+    });
+    expect(missing.map((attempt) => attempt.name)).toEqual(stoppedAnyway[name]);
+  });
 
   test('what arrived at private places is what was opened there', () => {
     const opened = new Set(
@@ -176,6 +188,7 @@ async function surroundingsOf(machine: string): Promise<Surroundings> {
   const gateway = found?.addr_info[0]?.local ?? '';
   const parts = gateway.split('.').map(Number);
   return {
+    link: found?.ifname ?? '',
     gateway,
     own: [...parts.slice(0, 3), (parts[3] ?? 0) + 1].join('.'),
     gatewayHardware: found?.address ?? '',

@@ -57,7 +57,7 @@ export const rootAttempts: readonly Attempt[] = [
   sent('lost', 'an unknown protocol', 'internet', ({ own }) =>
     plain(own, '203.0.113.1', protocols.experimental),
   ),
-  sent('lost', 'IGMP to everybody', 'machine', ({ own }) => plain(own, '224.0.0.22', protocols.igmp)),
+  sent('lost', 'IGMP to the machine', 'machine', ({ own, gateway }) => plain(own, gateway, protocols.igmp)),
   sent('lost', 'a timestamp request', 'internet', ({ own }) =>
     icmp(own, '203.0.113.1', Buffer.alloc(20, 0).fill(13, 0, 1)),
   ),
@@ -123,7 +123,7 @@ export const rootAttempts: readonly Attempt[] = [
     tcp('2001:db8:62::2', '2001:db8::1', { destination: 7117 }),
   ),
   framed('IPv6 to a private address', 'corporate', etherTypes.ipv6, 'gateway', () =>
-    udp('fe80::66', 'fd12::1', { destination: 7118 }),
+    udp('fd99::66', 'fd12::1', { destination: 7118 }),
   ),
   framed('IPv6 to the metadata service', 'metadata', etherTypes.ipv6, 'gateway', () =>
     tcp('fd12::66', 'fd00:ec2::254', { destination: 80 }),
@@ -150,3 +150,28 @@ export const rootAttempts: readonly Attempt[] = [
     }),
   ),
 ];
+
+/** By name, what a kernel stops without any of our rules: everywhere; in VMs, whose link has no IPv6 on this machine. */
+export const stoppedAnyway = {
+  docker: [
+    'the first fragment to a private address',
+    'a later fragment alone',
+    'as 127.0.0.1 to the internet',
+    'as 127.0.0.1 to the machine',
+    'as the machine itself',
+    'another network by a tag',
+  ],
+  microvm: [
+    'the first fragment to a private address',
+    'a later fragment alone',
+    'as 127.0.0.1 to the internet',
+    'as 127.0.0.1 to the machine',
+    'as the machine itself',
+    'IPv6: playing a router',
+    'IPv6: ping to everybody',
+    'IPv6 to the internet',
+    'IPv6 to a private address',
+    'IPv6 to the metadata service',
+    'another network by a tag',
+  ],
+} as const;
