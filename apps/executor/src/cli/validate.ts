@@ -2,6 +2,7 @@ import { SettingsError } from '../env/index.ts';
 import {
   type Check,
   checkCapacity,
+  checkEgress,
   checkExporters,
   checkHost,
   checkInstance,
@@ -47,6 +48,7 @@ async function runChecks(surroundings: CommandSurroundings): Promise<Check[]> {
   const groups = await Promise.all([
     checkMachine(settings, runtime, env, { tryOut: true }),
     checkRegistries(settings, runtime, env),
+    checkEgress(),
     checkResolvers(),
     checkCapacity(settings),
     checkHost(),

@@ -72,7 +72,7 @@ async function vulnerabilityChecks(root: string): Promise<Check[]> {
   return [
     warning(
       'host',
-      `the kernel closes no hole of this processor named ${open.join(', ')}, through which one job may read what another holds`,
+      `this processor has holes through which one job may read what another holds, and the kernel does not close them: ${open.join(', ')}`,
       'Install the newest microcode and kernel, and remove mitigations=off from the kernel options.',
     ),
   ];

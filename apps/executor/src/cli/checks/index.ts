@@ -1,5 +1,6 @@
 export { checkCapacity } from './capacity.ts';
 export type { Check } from './check.ts';
+export { checkEgress } from './egress.ts';
 export { checkExporters } from './exporters.ts';
 export { checkHost } from './host.ts';
 export { checkInstance } from './instance.ts';

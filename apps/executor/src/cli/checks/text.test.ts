@@ -5,7 +5,7 @@ import { checksText } from './text.ts';
 test('one line per check, and below a problem what to do', () => {
   const checks = [
     ok('git', 'git 2.39.5'),
-    warning('host', 'swap is on', 'turn it off'),
+    warning('host', 'swap\n is on', 'turn it off'),
     error('kvm', 'none', 'get it'),
   ];
   expect(checksText(checks)).toBe(

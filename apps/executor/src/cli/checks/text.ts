@@ -6,7 +6,7 @@ const glyphs = { ok: '✓', warning: '!', error: '✗' } as const;
 export function checksText(checks: readonly Check[]): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.flatMap(({ name, state, message, fix }) => [
-    `${glyphs[state]} ${name.padEnd(width)}  ${message}`,
+    `${glyphs[state]} ${name.padEnd(width)}  ${message.replace(/\s*\n\s*/g, ' ')}`,
     ...(fix === '' ? [] : [`  ${' '.repeat(width)}  → ${fix}`]),
   ]);
   return `${lines.join('\n')}\n\n${summary(checks)}\n`;
