@@ -25,8 +25,14 @@ export interface BareVm extends AsyncDisposable {
 // A busy machine that emulates everything takes its time.
 const bootSeconds = 120;
 
-/** @param drives paths of ext4 images by serial */
-export async function startBareVm(drives: Readonly<Record<string, string>> = {}): Promise<BareVm> {
+/**
+ * @param drives paths of ext4 images by serial
+ * @param kernelPath instead of the guest's own
+ */
+export async function startBareVm(
+  drives: Readonly<Record<string, string>> = {},
+  kernelPath?: string,
+): Promise<BareVm> {
   const guest = await installedGuest(await sharedGuest());
   if (guest === undefined) throw new Error('there is no guest, although it was just built');
   const directory = await mkdtemp(path.join(tmpdir(), 'kiln-bare-vm-'));
@@ -41,7 +47,7 @@ export async function startBareVm(drives: Readonly<Record<string, string>> = {})
     [
       ...['-machine', 'pc', '-accel', 'tcg', '-cpu', 'max', '-smp', '2', '-m', '512'],
       ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-      ...['-kernel', guest.kernelPath, '-initrd', guest.initrdPath],
+      ...['-kernel', kernelPath ?? guest.kernelPath, '-initrd', guest.initrdPath],
       ...['-append', guest.kernelArguments.join(' ')],
       ...['-serial', `file:${consolePath}`],
       ...drive('root', guest.rootPath, ',readonly=on'),

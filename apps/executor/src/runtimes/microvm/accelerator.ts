@@ -21,6 +21,8 @@ const cacheSchema = z.object({
 });
 
 const probeSeconds = 20;
+/** Characters. */
+const longestReason = 400;
 const kvmDevice = '/dev/kvm';
 
 export interface ProbeOptions {
@@ -107,7 +109,7 @@ async function bootUnderKvm(options: ProbeOptions, signal: AbortSignal): Promise
   } catch (error) {
     signal.throwIfAborted();
     const message = error instanceof Error ? error.message : String(error);
-    return { accelerator: 'tcg', because: `a test boot under KVM failed: ${message}` };
+    return { accelerator: 'tcg', because: `a test boot under KVM failed: ${briefly(message)}` };
   } finally {
     await vm?.stop(0);
     await options.remove();
@@ -130,4 +132,10 @@ async function untilAnswered(vm: Vm, seconds: number, signal: AbortSignal): Prom
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** What happened, and the last that was said of it; a whole console is too much for a line. */
+function briefly(message: string): string {
+  const lines = message.split('\n').filter((line) => line.trim() !== '');
+  return [...new Set([lines[0], lines.at(-1)])].join(' ').slice(0, longestReason);
 }
