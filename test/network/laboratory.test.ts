@@ -26,6 +26,7 @@ describe.each([
   let arrivedWithoutRules: typeof arrived;
   let state: { routes: string; neighbours: string };
   let routesBefore = '';
+  let lookedUp = '';
   const finish = new AsyncDisposableStack();
 
   beforeAll(async () => {
@@ -53,6 +54,7 @@ describe.each([
     routesBefore = await inNamespace(under.machine, ['ip', '-6', 'route']);
     const job = finish.use(await startJob(runtime, under, directory.path, { network: 'public' }));
     around = await surroundingsOf(under.machine);
+    lookedUp = (await job.run('for name in public.test rebind.test; do nslookup "$name"; done 2>&1')).stdout;
     const step = await runningStep(job, around);
     const rootTexts = rootAttempts.map((attempt, index) => `root-${index} ${attempt.text(around)}`);
     const [fromRoot = ''] = await under.asRoot(['perl', '-e', await probeText(), ...rootTexts]);
@@ -104,6 +106,11 @@ describe.each([
       return trace !== 'none' && !arrivedWithoutRules[attempt.at].has(trace);
     });
     expect(missing.map((attempt) => attempt.name)).toEqual(stoppedAnyway[name]);
+  });
+
+  test('programs look names up as they always do', () => {
+    expect(lookedUp).toContain('203.0.113.1');
+    expect(lookedUp).not.toContain('10.9.0.1');
   });
 
   test('what arrived at private places is what was opened there', () => {

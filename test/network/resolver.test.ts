@@ -90,9 +90,24 @@ test('stops when the network of the job is gone, and ends with the executor', as
   await expect(readFile(`/proc/${pid}/status`)).rejects.toThrow('ENOENT');
 });
 
-async function serve(nameServers = ['127.0.0.53'], at = gateway): Promise<number> {
+test('stays for a network that outlives the executor, until that is gone', async () => {
+  await inNamespace(machine.path, ['ip', 'addr', 'add', '10.62.3.1/32', 'dev', 'lo']);
+  const passing = createResolver((message, error) => warnings.push(`${message}: ${error}`));
+  const port = await serve(undefined, '10.62.3.1', { resolver: passing, outlives: true });
+  await passing[Symbol.asyncDispose]();
+  expect(await lookup(port, 'udp', 'public.test', jobAddress, '10.62.3.1')).toBe('203.0.113.1');
+  const pid = await processOf(port);
+  await inNamespace(machine.path, ['ip', 'addr', 'del', '10.62.3.1/32', 'dev', 'lo']);
+  await expect.poll(() => isRunning(Number(pid)), { timeout: 60_000 }).toBe(false);
+});
+
+async function serve(
+  nameServers = ['127.0.0.53'],
+  at = gateway,
+  options = { resolver, outlives: false },
+): Promise<number> {
   jobs += 1;
-  return resolver.serve({
+  return options.resolver.serve({
     job: `job-${jobs}`,
     lookups: {
       gateway: at,
@@ -102,7 +117,7 @@ async function serve(nameServers = ['127.0.0.53'], at = gateway): Promise<number
       allowedCIDRs: ['10.20.0.0/24'],
     },
     networkNamespace: machine.path,
-    outlives: false,
+    outlives: options.outlives,
     notice: (line) => lines.push(line),
   });
 }
@@ -112,13 +127,20 @@ async function lookup(
   transport: 'udp' | 'tcp',
   name: string,
   from = jobAddress,
+  at = gateway,
 ): Promise<string | undefined> {
-  const attempt = `x lookup ${hexOf(gateway)} ${transport} ${name} 1 ${port} ${hexOf(from)}`;
+  const attempt = `x lookup ${hexOf(at)} ${transport} ${name} 1 ${port} ${hexOf(from)}`;
   return (await probeProgram(machine.path, [attempt])).get('x');
 }
 
 async function send(port: number, bytes: string): Promise<void> {
   await probeProgram(machine.path, [`x send ${hexOf(gateway)} ${port} ${hexOf(jobAddress)} ${bytes}`]);
+}
+
+/** One that waits to be reaped has ended. */
+async function isRunning(pid: number): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return /^State:\t[^ZX]/m.test(status);
 }
 
 /** Of whoever listens on a UDP port; empty when nobody does. */
