@@ -59,6 +59,28 @@ it('one line of 30 MB without an end, and a hundred thousand tiny ones', async (
   );
 });
 
+it('what other systems would take for orders is output like any other', async () => {
+  const orders = [
+    '::set-env name=ORDERED::1',
+    '::add-mask::ordinary',
+    '##vso[task.setvariable variable=ORDERED]1',
+    '##teamcity[setParameter name=ORDERED value=1]',
+    'section_start:1:ordinary',
+  ];
+  const job = await hostile.run(
+    {
+      steps: [
+        { image, run: `printf '%s\\n' ${orders.map((order) => `'${order}'`).join(' ')}` },
+        { image, run: 'echo "ORDERED=$ORDERED ordinary"' },
+      ],
+    },
+    { state: 'completed' },
+  );
+  const log = (await hostile.log(job.id)).toString('utf8');
+  for (const order of orders) expect(log).toContain(`stdout: ${order}\n`);
+  expect(log).toContain('stdout: ORDERED= ordinary\n');
+});
+
 it('bytes that are no text are kept as they are, and shown to people without control over their terminal', async () => {
   const script = [
     // Title, clear screen, colour, bell, backspaces, C1 control, invalid UTF-8.
