@@ -14,7 +14,7 @@ export async function checkResolvers(servers?: readonly string[]): Promise<Check
     return warning(
       'resolver',
       'this machine has no name server that steps could ask, so they cannot look up names',
-      'Name one in /etc/resolv.conf that is not on the loopback address.',
+      'Name one in /etc/resolv.conf.',
     );
   const answered = await Promise.all(asked.map(answers));
   const silent = asked.filter((_, index) => answered[index] === false);
