@@ -12,9 +12,18 @@ import {
 import { migrate, openDatabase } from './database/index.ts';
 import type { TrustProxy } from './env.ts';
 import { executorApi } from './executor-api/index.ts';
-import { createAccounts, createFirstAdmin } from './features/accounts/index.ts';
+import {
+  createAccounts,
+  createFirstAdmin,
+  createUsers,
+  deleteExpiredSignIns,
+  sessionRoutes,
+  tokenRoutes,
+  userRoutes,
+} from './features/accounts/index.ts';
 import { executorRoutes, openExecutors } from './features/executors/index.ts';
 import {
+  cancelAllJobs,
   countOrphanFiles,
   createJobs,
   createProducer,
@@ -121,7 +130,12 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
       log,
     }),
   );
-  const accounts = createAccounts({ database, log });
+  const externalURL = () => siteConfig.current().externalURL;
+  const accounts = createAccounts({ database, externalURL, log });
+  const users = createUsers({
+    database,
+    cancelJobs: (namespaceId) => cancelAllJobs(database, queue, namespaceId),
+  });
   const repositories = resources.use(
     createRepositories({
       database,
@@ -172,6 +186,11 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
           everySeconds: 3600,
           run: (signal) => deleteOldUses(database, siteConfig.current().retention.auditDays, signal),
         },
+        {
+          name: 'delete expired sessions',
+          everySeconds: 3600,
+          run: () => deleteExpiredSignIns(database),
+        },
       ],
       log,
     ),
@@ -193,6 +212,9 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
     healthRoutes(scope, { database, shutdown: shutdown.signal });
     metricsRoute(scope, { metrics, authorizeSiteAdmin: accounts.authorizeSiteAdmin });
     siteConfigRoutes(scope, { siteConfig, accounts });
+    sessionRoutes(scope, { database, accounts, users, externalURL });
+    tokenRoutes(scope, { database, accounts });
+    userRoutes(scope, { users, accounts });
     repositoryRoutes(scope, { repositories, accounts });
     executorRoutes(scope, { executors, accounts });
     secretRoutes(scope, { secrets, accounts });

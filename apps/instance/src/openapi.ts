@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { HttpServer } from './http.ts';
 
 const accessToken = 'accessToken';
+const session = 'session';
 
 /** Serves the OpenAPI document of `/.api` at `/.api/openapi.json`, made from the schemas of its routes. No token needed. */
 export async function addOpenApi(server: HttpServer): Promise<void> {
@@ -23,6 +24,12 @@ export async function addOpenApi(server: HttpServer): Promise<void> {
             scheme: 'bearer',
             description: 'An access token: "Authorization: Bearer X", or "Authorization: token X".',
           },
+          [session]: {
+            type: 'apiKey',
+            in: 'cookie',
+            name: 'kiln_session',
+            description: 'The cookie of a browser that signed in; __Host-kiln_session over https.',
+          },
         },
       },
     },
@@ -34,7 +41,11 @@ export async function addOpenApi(server: HttpServer): Promise<void> {
       const response = { ...responsesOf(route.schema), '4XX': apiErrorSchema };
       return jsonSchemaTransform({
         ...route,
-        schema: { ...route.schema, response, security: [{ [accessToken]: [] }] },
+        schema: {
+          ...route.schema,
+          response,
+          security: route.schema?.security ?? [{ [accessToken]: [] }, { [session]: [] }],
+        },
       });
     },
     transformObject(document) {

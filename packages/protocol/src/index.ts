@@ -5,6 +5,7 @@ export * from './edit-distance.ts';
 export * from './extensions.ts';
 export * from './job-states.ts';
 export * from './queues.ts';
+export * from './rest/accounts.ts';
 export * from './rest/errors.ts';
 export * from './rest/executors.ts';
 export * from './rest/jobs.ts';

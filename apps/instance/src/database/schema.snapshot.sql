@@ -17,7 +17,9 @@ create table access_tokens (
   created_at timestamp with time zone default now() not null,
   expires_at timestamp with time zone,
   last_used_at timestamp with time zone,
+  scope text default 'all'::text not null,
   constraint access_tokens_pkey PRIMARY KEY (id),
+  constraint access_tokens_scope_check CHECK ((scope = ANY (ARRAY['all'::text, 'jobs'::text, 'read'::text]))),
   constraint access_tokens_token_sha256_check CHECK ((length(token_sha256) = 32)),
   constraint access_tokens_token_sha256_key UNIQUE (token_sha256),
   constraint access_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
@@ -261,6 +263,27 @@ create table secret_keys (
   constraint secret_keys_pkey PRIMARY KEY (id)
 );
 
+create table sessions (
+  id bigint generated always as identity not null,
+  user_id bigint not null,
+  token_sha256 bytea not null,
+  created_at timestamp with time zone default now() not null,
+  expires_at timestamp with time zone not null,
+  last_used_at timestamp with time zone default now() not null,
+  constraint sessions_pkey PRIMARY KEY (id),
+  constraint sessions_token_sha256_check CHECK ((length(token_sha256) = 32)),
+  constraint sessions_token_sha256_key UNIQUE (token_sha256),
+  constraint sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
+create table sign_in_attempts (
+  subject_sha256 bytea not null,
+  count integer not null,
+  window_ends_at timestamp with time zone not null,
+  constraint sign_in_attempts_pkey PRIMARY KEY (subject_sha256),
+  constraint sign_in_attempts_subject_sha256_check CHECK ((length(subject_sha256) = 32))
+);
+
 create table submitted_files (
   key text not null,
   job_id bigint,
@@ -291,9 +314,11 @@ create table users (
   namespace_id bigint not null,
   site_admin boolean default false not null,
   created_at timestamp with time zone default now() not null,
+  password_hash text,
   constraint users_pkey PRIMARY KEY (id),
   constraint users_namespace_id_fkey FOREIGN KEY (namespace_id) REFERENCES namespaces(id) ON DELETE CASCADE,
-  constraint users_namespace_id_key UNIQUE (namespace_id)
+  constraint users_namespace_id_key UNIQUE (namespace_id),
+  constraint users_password_hash_check CHECK ((password_hash ~~ '$argon2id$%'::text))
 );
 
 CREATE INDEX access_tokens_user ON public.access_tokens USING btree (user_id);
@@ -331,6 +356,10 @@ CREATE INDEX lanes_waiting_plain ON public.lanes USING btree (queue, served) WHE
 CREATE INDEX log_blobs_by_job ON public.log_blobs USING btree (job_id);
 
 CREATE UNIQUE INDEX namespaces_name ON public.namespaces USING btree (lower(name));
+
+CREATE INDEX sessions_user ON public.sessions USING btree (user_id);
+
+CREATE INDEX sign_in_attempts_old ON public.sign_in_attempts USING btree (window_ends_at);
 
 CREATE INDEX submitted_files_job ON public.submitted_files USING btree (job_id) WHERE (job_id IS NOT NULL);
 

@@ -1,3 +1,4 @@
+export { cancelAllJobs } from './cancel-all.ts';
 export { countOrphanFiles, deleteOrphanFiles } from './files.ts';
 export { createJobs, type Jobs } from './jobs.ts';
 export { createProducer } from './producer.ts';

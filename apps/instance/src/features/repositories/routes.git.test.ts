@@ -12,7 +12,7 @@ it('registers, lists, shows, syncs and removes, by names of any allowed letters'
   await using server = await createServer({ log });
   const seen: string[] = [];
   const accounts = {
-    ...createAccounts({ database: test.database, log }),
+    ...createAccounts({ database: test.database, externalURL: () => undefined, log }),
     authorize: async () => void seen.push('user'),
     authorizeSiteAdmin: async () => void seen.push('admin'),
   };

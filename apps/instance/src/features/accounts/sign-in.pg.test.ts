@@ -1,0 +1,204 @@
+import type { CreatedAccessToken, SessionView } from '@kiln/protocol';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type InstanceUnderTest, type Reply, startInstanceUnderTest } from '../../instance-under-test.ts';
+import { deleteExpiredSignIns } from './sessions.ts';
+
+let site: InstanceUnderTest;
+beforeAll(async () => {
+  site = await startInstanceUnderTest({ trustProxy: ['127.0.0.1'] });
+  await site.call('POST', '/.api/users', { body: { name: 'Dora', password } });
+  await site.call('POST', '/.api/users', { body: { name: 'nopassword' } });
+});
+afterAll(() => site?.[Symbol.asyncDispose]());
+beforeEach(() => site.database.query('delete from sign_in_attempts'));
+
+const password = 'correct horse battery staple';
+const wrong = { status: 401, json: { error: { code: 'wrong_credentials' } } };
+const tooMany = { status: 429, json: { error: { code: 'too_many_attempts' } } };
+
+interface Attempt {
+  name?: string;
+  password?: string;
+  from?: string;
+  headers?: Record<string, string>;
+}
+
+function signIn({ name = 'dora', password: given = password, from = '192.0.2.1', headers }: Attempt = {}) {
+  return site.call('POST', '/.api/session', {
+    token: null,
+    body: { name, password: given },
+    headers: { 'x-forwarded-for': from, ...headers },
+  });
+}
+
+function cookieOf(reply: Reply): string {
+  return reply.headers.get('set-cookie')?.split(';')[0] ?? '';
+}
+
+function as(cookie: string, method: string, path: string, body?: unknown): Promise<Reply> {
+  const headers = { cookie, 'sec-fetch-site': 'same-origin' };
+  return site.call(method, path, { token: null, headers, ...(body === undefined ? {} : { body }) });
+}
+
+describe('signing in with a browser', () => {
+  test('gives a cookie that scripts and other sites do not get, until it is given back', async () => {
+    const reply = await signIn();
+    expect(reply).toMatchObject({ status: 201, json: { name: 'Dora', siteAdmin: false, hasPassword: true } });
+    expect(reply.headers.get('set-cookie')).toMatch(
+      /^kiln_session=[0-9a-f]{64}; Max-Age=1209600; Path=\/; HttpOnly; SameSite=Lax$/,
+    );
+    const cookie = cookieOf(reply);
+    expect((await as(cookie, 'GET', '/.api/user')).json).toMatchObject({ name: 'Dora' });
+    const out = await as(cookie, 'DELETE', '/.api/session');
+    expect(out.status).toBe(204);
+    expect(out.headers.get('set-cookie')).toMatch(/^kiln_session=; Max-Age=0;/);
+    expect((await as(cookie, 'GET', '/.api/user')).status).toBe(401);
+  });
+
+  test('over https gives one that never travels without it', async () => {
+    const reply = await signIn({ headers: { 'x-forwarded-proto': 'https' } });
+    expect(reply.headers.get('set-cookie')).toMatch(/^__Host-kiln_session=[^;]+;.*; Secure;/);
+    expect((await as(cookieOf(reply), 'GET', '/.api/user')).status).toBe(200);
+  });
+
+  test('is nothing that a page of another site can do', async () => {
+    const headers = { 'sec-fetch-site': 'cross-site', origin: 'https://evil.example' };
+    expect(await signIn({ headers })).toMatchObject({
+      status: 403,
+      json: { error: { code: 'cross_origin' } },
+    });
+    expect((await signIn({ headers: { origin: site.instance.url } })).status).toBe(201);
+  });
+
+  test('keeps sessions as hashes, lists them, and ends any of them', async () => {
+    await site.database.query('delete from sessions');
+    const [one, two] = [cookieOf(await signIn()), cookieOf(await signIn())];
+    const rows = await site.database.query<{ row: string }>(
+      'select to_jsonb(s)::text as row from sessions s',
+    );
+    for (const { row } of rows) expect(row).not.toContain(one.split('=')[1]);
+    const { sessions } = (await as(two, 'GET', '/.api/sessions')).json as { sessions: SessionView[] };
+    expect(sessions.map(({ current }) => current)).toEqual([true, false]);
+    expect((await as(two, 'DELETE', `/.api/sessions/${sessions[1]?.id}`)).status).toBe(204);
+    expect((await as(one, 'GET', '/.api/user')).status).toBe(401);
+    // The admin has sessions of their own only: here none.
+    expect((await site.call('DELETE', `/.api/sessions/${sessions[0]?.id}`)).status).toBe(404);
+    expect((await as(two, 'GET', '/.api/user')).status).toBe(200);
+  });
+
+  test('lasts for a while', async () => {
+    const cookie = cookieOf(await signIn());
+    await site.database.query('update sessions set expires_at = now()');
+    expect(await as(cookie, 'GET', '/.api/user')).toMatchObject({
+      status: 401,
+      json: { error: { message: 'The session has expired' } },
+    });
+    expect(await deleteExpiredSignIns(site.database)).toBeGreaterThan(0);
+    expect(await site.database.query('select from sessions')).toEqual([]);
+  });
+});
+
+describe('a sign-in is refused', () => {
+  test('alike for a wrong password, no user and a user without a password', async () => {
+    const replies = [
+      await signIn({ password: `${password}x` }),
+      await signIn({ name: 'nobody' }),
+      await signIn({ name: 'nopassword' }),
+      await signIn({ name: 'nopassword', password: '' }),
+      await signIn({ name: "dora' or true --" }),
+    ];
+    for (const reply of replies) expect(reply).toMatchObject(wrong);
+    expect(new Set(replies.map(({ text }) => text)).size).toBe(1);
+    expect(replies[0]?.headers.get('set-cookie')).toBeNull();
+  });
+
+  test('after too many attempts with a name from anywhere, also when the password is right', async () => {
+    const attempts = Array.from({ length: 25 }, (_, index) =>
+      signIn({ name: 'DORA', password: 'wrong', from: `192.0.2.${index}` }),
+    );
+    const statuses = (await Promise.all(attempts)).map(({ status }) => status);
+    expect(statuses.filter((status) => status === 401)).toHaveLength(20);
+    expect(statuses.filter((status) => status === 429)).toHaveLength(5);
+    expect(await signIn()).toMatchObject(tooMany);
+    const byPassword = { name: 'dora', password, note: 'x' };
+    expect(
+      await site.call('POST', '/.api/access-tokens/by-password', { token: null, body: byPassword }),
+    ).toMatchObject(tooMany);
+    expect(await signIn({ name: 'nopassword' })).toMatchObject(wrong);
+
+    await site.database.query('update sign_in_attempts set window_ends_at = now()');
+    expect((await signIn()).status).toBe(201);
+  });
+
+  test('after too many attempts from a network, whatever the names', async () => {
+    const attempts = Array.from({ length: 65 }, (_, index) =>
+      signIn({ name: `guess${index}`, from: `2001:db8::${index}` }),
+    );
+    const statuses = (await Promise.all(attempts)).map(({ status }) => status);
+    expect(statuses.filter((status) => status === 429)).toHaveLength(5);
+    expect(await signIn({ from: '2001:db8::abcd' })).toMatchObject(tooMany);
+    expect((await signIn({ from: '2001:db8:1::1' })).status).toBe(201);
+  });
+
+  test('not for somebody who signs in often', async () => {
+    for (let round = 0; round < 30; round++) expect((await signIn()).status).toBe(201);
+  });
+});
+
+describe('access tokens', () => {
+  test('are made by name and password, listed without themselves, and revoked', async () => {
+    const made = await site.call('POST', '/.api/access-tokens/by-password', {
+      token: null,
+      body: { name: 'dora', password, note: 'laptop', expiresInDays: 90 },
+    });
+    const { token, user, accessToken } = made.json as CreatedAccessToken;
+    expect({ status: made.status, user }).toEqual({ status: 201, user: 'Dora' });
+    expect(accessToken).toMatchObject({ note: 'laptop', scope: 'all', lastUsedAt: null });
+    const days = (Date.parse(accessToken.expiresAt ?? '') - Date.now()) / 86_400_000;
+    expect(Math.round(days)).toBe(90);
+
+    const list = await site.call('GET', '/.api/access-tokens', { token });
+    expect(list.json).toMatchObject({ accessTokens: [{ id: accessToken.id, note: 'laptop' }] });
+    expect(list.text).not.toContain(token.slice(5));
+    expect((await site.call('DELETE', `/.api/access-tokens/${accessToken.id}`, { token })).status).toBe(204);
+    expect((await site.call('GET', '/.api/jobs', { token })).status).toBe(401);
+  });
+
+  test('of others are revoked by site admins alone', async () => {
+    const make = async (token: string) =>
+      (await site.call('POST', '/.api/access-tokens', { token, body: { note: 'x' } }))
+        .json as CreatedAccessToken;
+    const byPassword = { name: 'dora', password, note: 'x' };
+    const login = await site.call('POST', '/.api/access-tokens/by-password', {
+      token: null,
+      body: byPassword,
+    });
+    const { token, accessToken } = login.json as CreatedAccessToken;
+    const ofAdmin = await make(site.adminToken);
+    expect(
+      await site.call('DELETE', `/.api/access-tokens/${ofAdmin.accessToken.id}`, { token }),
+    ).toMatchObject({ status: 404, json: { error: { code: 'unknown_token' } } });
+    expect((await site.call('GET', '/.api/user', { token: ofAdmin.token })).status).toBe(200);
+    expect((await site.call('DELETE', `/.api/access-tokens/${accessToken.id}`)).status).toBe(204);
+    expect((await site.call('GET', '/.api/user', { token })).status).toBe(401);
+  });
+
+  test.each([
+    [{ note: '' }],
+    [{ note: 'two\nlines' }],
+    [{ note: 'x', scope: 'everything' }],
+    [{ note: 'x', expiresInDays: 0 }],
+    [{ note: 'x', siteAdmin: true }],
+  ])('are refused: %j', async (body) => {
+    expect(await site.call('POST', '/.api/access-tokens', { body })).toMatchObject({ status: 400 });
+  });
+});
+
+test('no password, token or cookie is in the log', async () => {
+  await signIn();
+  await signIn({ password: 'hunter2 hunter2' });
+  const logged = JSON.stringify(site.logLines);
+  expect(logged).toContain('a user signed in');
+  for (const secret of [password, 'hunter2', 'kiln_session', '$argon2id$'])
+    expect(logged).not.toContain(secret);
+});

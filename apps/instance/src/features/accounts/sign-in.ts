@@ -1,0 +1,40 @@
+import type { SignIn } from '@kiln/protocol';
+import { ApiError } from '../../api-error.ts';
+import type { Database } from '../../database/index.ts';
+import { isPassword } from './passwords.ts';
+import { countSignIn, forgetSignIn } from './sign-in-limits.ts';
+
+/** A user by name and password. */
+export interface SignedIn {
+  id: number;
+  name: string;
+}
+
+/**
+ * A wrong password and a user who does not exist, or has no password, are answered alike, after the same time.
+ * @param address of the peer
+ * @throws ApiError 401 `wrong_credentials`, 429 `too_many_attempts`
+ */
+export async function signIn(
+  database: Database,
+  { name, password }: SignIn,
+  address: string,
+): Promise<SignedIn> {
+  await countSignIn(database, name, address);
+  const [user] = await database.query<SignedIn & { passwordHash: string | null }>(
+    `select users.id, namespaces.name, users.password_hash as "passwordHash"
+     from users join namespaces on namespaces.id = users.namespace_id where lower(namespaces.name) = lower($1)`,
+    [name],
+  );
+  const right = await isPassword(password, user?.passwordHash);
+  if (!user || !right) {
+    throw new ApiError(
+      401,
+      'wrong_credentials',
+      'There is no user with this name and password',
+      'A site admin sets a new password: kiln user set-password NAME',
+    );
+  }
+  await forgetSignIn(database, name, address);
+  return { id: user.id, name: user.name };
+}

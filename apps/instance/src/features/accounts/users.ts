@@ -1,0 +1,144 @@
+import type { CreateUser, SetPassword, UserView } from '@kiln/protocol';
+import { ApiError } from '../../api-error.ts';
+import { type Database, type Executable, sqlState, type Transaction } from '../../database/index.ts';
+import { hashPassword } from './passwords.ts';
+import type { Principal } from './principal.ts';
+import { endSessions } from './sessions.ts';
+import { signIn } from './sign-in.ts';
+
+export interface Users {
+  /** By name. */
+  list(): Promise<UserView[]>;
+  /** @throws ApiError 404 `unknown_user` */
+  get(name: string): Promise<UserView>;
+  /** @throws ApiError 409 `name_taken` */
+  create(user: CreateUser): Promise<UserView>;
+  /**
+   * Sets the password of the principal, or as a site admin anybody's, and ends all sessions of that user but the
+   * principal's own.
+   * @param address of the peer
+   * @throws ApiError 401 `wrong_credentials`, 404 `unknown_user`, 429 `too_many_attempts`
+   */
+  setPassword(principal: Principal, name: string, change: SetPassword, address: string): Promise<void>;
+  /**
+   * Deletes a user with access tokens, sessions and namespace, whose jobs are canceled and stay without a name; other
+   * jobs and uses of secrets forget who it was.
+   * @throws ApiError 404 `unknown_user`, 409 `last_site_admin`
+   */
+  delete(name: string): Promise<void>;
+}
+
+export interface UsersOptions {
+  database: Database;
+  /** Cancels every job of a namespace that has not ended. */
+  cancelJobs(namespaceId: number): Promise<void>;
+}
+
+interface UserRow {
+  id: number;
+  namespaceId: number;
+  name: string;
+  siteAdmin: boolean;
+  hasPassword: boolean;
+  createdAt: Date;
+}
+
+const userRows = `
+  select users.id, users.namespace_id as "namespaceId", namespaces.name, users.site_admin as "siteAdmin",
+    users.password_hash is not null as "hasPassword", users.created_at as "createdAt"
+  from users join namespaces on namespaces.id = users.namespace_id`;
+const uniqueViolation = '23505';
+
+export function createUsers({ database, cancelJobs }: UsersOptions): Users {
+  return {
+    async list() {
+      const rows = await database.query<UserRow>(`${userRows} order by lower(namespaces.name)`);
+      return rows.map(viewOf);
+    },
+
+    get: async (name) => viewOf(await requireUser(database, name)),
+
+    async create({ name, siteAdmin, password }) {
+      const hash = password === undefined ? null : await hashPassword(password);
+      try {
+        await database.query(
+          `with namespace as (insert into namespaces (name, kind) values ($1, 'user') returning id)
+           insert into users (namespace_id, site_admin, password_hash) select id, $2, $3 from namespace`,
+          [name, siteAdmin, hash],
+        );
+      } catch (error) {
+        if (sqlState(error) !== uniqueViolation) throw error;
+        throw new ApiError(409, 'name_taken', `There is a user or an organization "${name}" already`);
+      }
+      return viewOf(await requireUser(database, name));
+    },
+
+    async setPassword(principal, name, { password, currentPassword }, address) {
+      const user = await requireVisibleUser(database, principal, name);
+      const own = user.id === principal.userId;
+      if (own && user.hasPassword) {
+        await signIn(database, { name: user.name, password: currentPassword ?? '' }, address);
+      }
+      const hash = await hashPassword(password);
+      await database.transaction(async (transaction) => {
+        await transaction.query('update users set password_hash = $2 where id = $1', [user.id, hash]);
+        const { kind, id } = principal.credential;
+        await endSessions(transaction, user.id, own && kind === 'session' ? id : undefined);
+      });
+    },
+
+    async delete(name) {
+      const { namespaceId } = await requireUser(database, name);
+      // Before, so that they are canceled even if this process dies; and after, when no more of them can come.
+      await cancelJobs(namespaceId);
+      await database.transaction(async (transaction) => {
+        await requireOtherSiteAdmin(transaction, name);
+        await transaction.query('delete from namespaces where id = $1', [namespaceId]);
+      });
+      await cancelJobs(namespaceId);
+    },
+  };
+}
+
+async function requireUser(database: Executable, name: string): Promise<UserRow> {
+  const [row] = await database.query<UserRow>(`${userRows} where lower(namespaces.name) = lower($1)`, [name]);
+  if (row) return row;
+  throw unknownUser(name);
+}
+
+/** Users see themselves, site admins all; that there are others is nothing that the rest is told. */
+async function requireVisibleUser(
+  database: Executable,
+  principal: Principal,
+  name: string,
+): Promise<UserRow> {
+  if (principal.siteAdmin || name.toLowerCase() === principal.name.toLowerCase()) {
+    return requireUser(database, name);
+  }
+  throw unknownUser(name);
+}
+
+async function requireOtherSiteAdmin(transaction: Transaction, name: string): Promise<void> {
+  // Two admins who delete each other at the same moment: one of them finds that it is the last.
+  await transaction.query('lock table users in share row exclusive mode');
+  const user = await requireUser(transaction, name);
+  if (!user.siteAdmin) return;
+  const others = await transaction.query('select from users where site_admin and id <> $1 limit 1', [
+    user.id,
+  ]);
+  if (others.length > 0) return;
+  throw new ApiError(
+    409,
+    'last_site_admin',
+    `"${name}" is the last site admin`,
+    'Make another one first: kiln user create --site-admin NAME',
+  );
+}
+
+function unknownUser(name: string): ApiError {
+  return new ApiError(404, 'unknown_user', `There is no user ${JSON.stringify(name)}`);
+}
+
+function viewOf({ name, siteAdmin, hasPassword, createdAt }: UserRow): UserView {
+  return { name, siteAdmin, hasPassword, createdAt: createdAt.toISOString() };
+}
