@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, readdir, readFile } from 'node:fs/promises';
+import { access, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -37,14 +37,43 @@ test.each(Object.keys(stages))('nothing stays of a VM whose executor is killed w
   await using runtime = under.open({ dataDirectory: directory.path, warnings });
   // Guest and images are there when the first sandbox is.
   await (await startJob(runtime, under, directory.path))[Symbol.asyncDispose]();
+  await killExecutorWhen(stage, async () => (await stages[stage]?.(directory.path)) ?? false, directory.path);
 
+  await runtime.sweep(AbortSignal.timeout(60_000));
+  expect(await under.leftovers()).toEqual([]);
+  expect(await under.processesOf(77, 2)).toEqual([]);
+  expect(warnings).toEqual([]);
+});
+
+test('nothing stays of a snapshot whose executor is killed when it is written', async () => {
+  await using directory = await testDirectory();
+  const warnings: string[] = [];
+  await using runtime = under.open({ dataDirectory: directory.path, warnings });
+  await (await startJob(runtime, under, directory.path))[Symbol.asyncDispose]();
+  // Those of all tests: this executor is to make its own.
+  const snapshots = join(directory.path, 'snapshots');
+  await rm(snapshots);
+  const isWritten = async () =>
+    (await names(directory.path, 'vms')).some((name) => name.endsWith('.snapshot'));
+  await killExecutorWhen('a snapshot is written', isWritten, directory.path);
+  expect(await readdir(snapshots)).toEqual([]);
+
+  await runtime.sweep(AbortSignal.timeout(60_000));
+  expect(await under.leftovers()).toEqual([]);
+  expect(await under.processesOf(0, 0)).toEqual([]);
+  expect(await under.processesOf(77, 2)).toEqual([]);
+  expect(await readdir(snapshots)).toEqual([]);
+  expect(warnings).toEqual([]);
+});
+
+async function killExecutorWhen(stage: string, isThere: () => Promise<boolean>, data: string): Promise<void> {
   const crashing = join(import.meta.dirname, 'crashing-executor.ts');
-  const dead = spawn(process.execPath, [crashing, 'microvm', directory.path, under.image, under.address], {
+  const dead = spawn(process.execPath, [crashing, 'microvm', data, under.image, under.address], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const exited = once(dead, 'exit');
   const begin = performance.now();
-  while (!(await stages[stage]?.(directory.path))) {
+  while (!(await isThere())) {
     expect(performance.now() - begin, `${stage}: not seen`).toBeLessThan(stageSeconds * 1000);
     expect(dead.exitCode).toBeNull();
     await wait(2);
@@ -52,12 +81,7 @@ test.each(Object.keys(stages))('nothing stays of a VM whose executor is killed w
   dead.kill('SIGKILL');
   await exited;
   expect(await under.leftovers()).not.toEqual([]);
-
-  await runtime.sweep(AbortSignal.timeout(60_000));
-  expect(await under.leftovers()).toEqual([]);
-  expect(await under.processesOf(77, 2)).toEqual([]);
-  expect(warnings).toEqual([]);
-});
+}
 
 async function names(data: string, kind: 'records' | 'vms'): Promise<string[]> {
   const found = await readdir(join(data, 'microvm', kind)).catch(() => []);

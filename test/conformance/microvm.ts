@@ -30,6 +30,7 @@ export async function microvmUnderTest(
   const guestDirectory = await sharedGuest();
   const shared = await mkdtemp(join(tmpdir(), 'kiln-vm-images-'));
   for (const image of images) await loadImage(shared, image);
+  await mkdir(join(shared, 'snapshots'), { mode: 0o700 });
   const machine = await networkNamespace();
   const namespace = machine.path;
   const world = await surroundings(namespace);
@@ -134,12 +135,13 @@ async function loadImage(directory: string, image: keyof typeof testImages): Pro
   await rm(archive);
 }
 
-/** Guest and images of all tests in the data directory of one. */
+/** Guest, images and snapshots of all tests in the data directory of one. */
 async function prepareDataDirectory(path: string, guest: string, images: string): Promise<void> {
   await mkdir(path, { recursive: true });
   for (const [source, name] of [
     [join(guest, 'guest'), 'guest'],
     [join(images, 'images'), 'images'],
+    [join(images, 'snapshots'), 'snapshots'],
   ] as const)
     if (!(await exists(join(path, name)))) await symlink(source, join(path, name)).catch(ignoreExisting);
 }

@@ -44,6 +44,7 @@ export function openMicrovmRuntime({
     ownKernelPath: ownFile(settings.firecrackerKernelImage),
     startupScriptPath: settings.vmStartupScriptPath,
     keepWorkspaces: settings.keepWorkspaces,
+    snapshots: settings.vmSnapshots,
     addHostGateway: settings.dockerAddHostGateway,
     allowLocalImages: settings.dockerAllowLocalImages,
     maxImageBytes: settings.imageCacheBytes,

@@ -177,6 +177,12 @@ export const variables = {
     default: 'executor',
     doc: 'What names of VMs begin with. Whose a VM is, is never told by its name.',
   }),
+  vmSnapshots: defaulted(kinds.bool, {
+    name: 'EXECUTOR_VM_SNAPSHOTS',
+    section: 'MicroVM',
+    default: 'true',
+    doc: 'VMs go on from a snapshot of a booted guest, which this executor makes and which has never run a job. `false`: each VM boots, which takes several times as long.',
+  }),
   dockerHostMountPath: optional(kinds.absolutePath, {
     name: 'EXECUTOR_DOCKER_HOST_MOUNT_PATH',
     section: 'Docker',

@@ -11,8 +11,15 @@ import type { Drive, Vm } from './vmm/index.ts';
 /** An image that the steps of one VM can be run in. */
 export type MountedImage = ImageFacts & { directory: string };
 
+/** The root image of the guest, which has a shell. */
+export const guestsOwn: MountedImage = {
+  directory: '/',
+  env: [],
+  user: { uid: 0, gid: 0, additionalGids: [] },
+};
+
 interface Attached {
-  drive: Drive;
+  drive: Drive & { file: string };
   config: HeldImage['config'];
   mounted?: Promise<MountedImage>;
 }
@@ -41,6 +48,7 @@ export function attachedImages(
   const byReference = new Map<string, Attached>();
   const byImage = new Map<string, Attached>();
   const plugged = new Set<Drive>();
+  let isBooted = false;
 
   async function fetch(reference: string, signal: AbortSignal): Promise<Attached> {
     const known = byReference.get(reference);
@@ -52,7 +60,8 @@ export function attachedImages(
       byReference.set(reference, same);
       return same;
     }
-    const serial = `image${byImage.size}`;
+    // The names of those from before the boot may have places in the machine that were never taken.
+    const serial = `${isBooted ? 'late' : 'image'}${byImage.size}`;
     const attached: Attached = {
       drive: { serial, file: `${serial}.squashfs`, readOnly: true },
       config: image.config,
@@ -88,6 +97,7 @@ export function attachedImages(
 
   return {
     drives() {
+      isBooted = true;
       const drives = [...byImage.values()].map(({ drive }) => drive);
       for (const drive of drives) plugged.add(drive);
       return drives;

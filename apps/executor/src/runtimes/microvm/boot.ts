@@ -1,20 +1,38 @@
+import { randomBytes } from 'node:crypto';
 import { availableParallelism, loadavg } from 'node:os';
 import { removeCgroup } from '../remove-cgroup.ts';
 import { SandboxError } from '../runtime.ts';
 import { confine } from './cgroup.ts';
-import { connectGuest, type GuestChannel } from './channel/index.ts';
+import { connectGuest, type GuestChannel, GuestError } from './channel/index.ts';
 import type { VmNames } from './names.ts';
-import { makeNetwork, type NetworkOptions, removeNetwork, type VmNetwork, vmInterface } from './network.ts';
-import { consoleText, type GatedProcess, type Vm, type Vmm, type VmSpec } from './vmm/index.ts';
+import {
+  makeNetwork,
+  makeTap,
+  type NetworkOptions,
+  removeNetwork,
+  type VmNetwork,
+  vmInterface,
+} from './network.ts';
+import {
+  consoleText,
+  type GatedProcess,
+  type Snapshot,
+  type Vm,
+  VmError,
+  type Vmm,
+  type VmSpec,
+} from './vmm/index.ts';
 
 export interface BootOptions {
   vmm: Vmm;
   names: VmNames;
   spec: Omit<VmSpec, 'network'>;
-  /** undefined: the VM gets no network interface. */
-  network: NetworkOptions | undefined;
+  /** undefined: the VM gets no network interface. Unconnected: one that leads nowhere. */
+  network: NetworkOptions | 'unconnected' | undefined;
   /** The VM outlives this process. */
   survive: boolean;
+  /** Told of a snapshot that the VM could not go on from; it boots then. */
+  refuse?: ((snapshot: Snapshot, error: unknown) => Promise<void>) | undefined;
   /** Told of the VMM's process before it is let go. */
   record(pid: number): Promise<void>;
   notice(line: string): void;
@@ -24,6 +42,8 @@ export interface BootedVm {
   vm: Vm;
   channel: GuestChannel;
   network: VmNetwork | undefined;
+  /** It went on from a snapshot instead of booting. */
+  isRestored: boolean;
 }
 
 /** An idle machine needs about 4 s under software emulation. */
@@ -38,15 +58,30 @@ const vmmCpus = 0.5;
 /** Threads of QEMU: one a processor, and up to 64 for input and output. */
 const vmmProcesses = 256;
 
+/** What the kernel's random numbers come from in a VM that went on from a snapshot. */
+const entropyBytes = 64;
+
 /**
- * Starts a VM and waits for its agent. A boot that hangs (a lost timer tick under emulation) is ended and tried once more,
+ * Starts a VM and waits for its agent. A snapshot that it cannot go on from costs time only. A boot that hangs (a lost timer tick under emulation) is ended and tried once more,
  * as is one that ended: on a busy machine the kernel may find its timer broken and panic.
  * @throws SandboxError with the end of the console; nothing is left then but the files in the VM's directory
  */
 export async function bootVm(options: BootOptions, signal: AbortSignal): Promise<BootedVm> {
-  for (let attempt = 1; ; attempt++) {
+  const { snapshot, ...spec } = options.spec;
+  if (snapshot !== undefined) {
     try {
       return await tryBoot(options, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof VmError || error instanceof GuestError || error instanceof BootFailed))
+        throw error;
+      await options.refuse?.(snapshot, error);
+      options.notice('the VM could not go on from a snapshot of a booted guest; it boots instead');
+    }
+  }
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await tryBoot({ ...options, spec }, signal);
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof BootFailed)) throw error;
@@ -66,8 +101,7 @@ async function tryBoot(options: BootOptions, signal: AbortSignal): Promise<Boote
   let gated: GatedProcess | undefined;
   let vm: Vm | undefined;
   try {
-    const { bandwidth } = options.network ?? {};
-    const device = bandwidth && { ...vmInterface(names), bandwidth };
+    const device = options.network === undefined ? undefined : vmInterface(names, options.network);
     gated = await options.vmm.prepare({ ...spec, network: device }, { survive: options.survive });
     await options.record(gated.pid);
     await confine(gated.pid, names.cgroup, {
@@ -75,22 +109,29 @@ async function tryBoot(options: BootOptions, signal: AbortSignal): Promise<Boote
       memoryBytes: spec.memoryBytes + vmmMemoryBytes,
       processes: vmmProcesses,
     });
-    const network =
-      options.network &&
-      (await makeNetwork(names, gated, options.network, {
-        outlives: options.survive,
-        notice: options.notice,
-      }));
+    const network = await connectNetwork(options, gated);
     signal.throwIfAborted();
     vm = await gated.go();
     const channel = await connect(vm, signal);
-    return { vm, channel, network };
+    const isRestored = spec.snapshot !== undefined;
+    // Before anything else happens in it: until then it is a copy.
+    if (isRestored) await channel.renew(new Date(), randomBytes(entropyBytes));
+    return { vm, channel, network, isRestored };
   } catch (error) {
     await (vm === undefined ? gated?.cancel() : vm.stop(0));
-    if (options.network !== undefined) await removeNetwork(names, options.network.networkNamespace);
+    if (typeof options.network === 'object') await removeNetwork(names, options.network.networkNamespace);
     await removeCgroup(names.cgroup);
     throw error;
   }
+}
+
+async function connectNetwork(
+  { names, network, survive, notice }: BootOptions,
+  vmm: GatedProcess,
+): Promise<VmNetwork | undefined> {
+  if (network === 'unconnected') await makeTap(names, vmm);
+  if (typeof network !== 'object') return undefined;
+  return makeNetwork(names, vmm, network, { outlives: survive, notice });
 }
 
 async function connect(vm: Vm, signal: AbortSignal): Promise<GuestChannel> {
@@ -106,7 +147,7 @@ async function connect(vm: Vm, signal: AbortSignal): Promise<GuestChannel> {
   );
   try {
     const { socketPath, vsockPort } = vm.control;
-    return await connectGuest(socketPath, { signal: given.signal, vsockPort });
+    return await connectGuest(socketPath, { signal: given.signal, vsockPort, isFirst: true });
   } catch (error) {
     throw given.signal.aborted ? given.signal.reason : error;
   } finally {

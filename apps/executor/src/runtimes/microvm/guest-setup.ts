@@ -12,7 +12,12 @@ export interface GuestSetup {
   startupScriptPath: string | undefined;
 }
 
-/** Gets a guest that has just booted ready for steps. @throws SandboxError when the startup script fails */
+/** Does what is the same for every job, in a guest that has just booted. */
+export async function prepareGuest(channel: GuestChannel, signal: AbortSignal): Promise<void> {
+  await guestScript(channel, prepareScript, [], { signal });
+}
+
+/** Gets a prepared guest ready for the steps of a job. @throws SandboxError when the startup script fails */
 export async function setUpGuest(
   channel: GuestChannel,
   setup: GuestSetup,
@@ -28,12 +33,13 @@ export async function setUpGuest(
     `${address ?? '127.0.1.1'} kiln`,
     ...(setup.addHostGateway && network ? [`${network.gateway} host.docker.internal`] : []),
   ];
-  await guestScript(
-    channel,
-    setupScript,
-    [resolvConf, `${hosts.join('\n')}\n`, network?.cidr ?? '', network?.gateway ?? ''],
-    { signal },
-  );
+  const write = (path: string, text: string) => channel.writeFile(path, Buffer.from(text));
+  await Promise.all([
+    write('/etc/resolv.conf', resolvConf),
+    write('/run/kiln/etc/resolv.conf', resolvConf),
+    write('/run/kiln/etc/hosts', `${hosts.join('\n')}\n`),
+    network && guestScript(channel, networkScript, [network.cidr, network.gateway], { signal }),
+  ]);
   if (network && network.resolvers.length === 0)
     notice('this machine has no name server that steps could ask, so they cannot look up names');
   if (setup.startupScriptPath !== undefined) await runStartupScript(channel, setup.startupScriptPath, signal);
@@ -54,27 +60,20 @@ async function runStartupScript(channel: GuestChannel, path: string, signal: Abo
   }
 }
 
-/** `$1` resolv.conf, `$2` hosts, `$3` address with prefix length or nothing, `$4` gateway */
-const setupScript = `
-mkdir -p /run/kiln/etc /run/kiln/steps /run/kiln/images /run/scratch/steps /sys/fs/cgroup/job
-printf %s "$1" >/run/kiln/etc/resolv.conf
-printf %s "$2" >/run/kiln/etc/hosts
+const prepareScript = `
+mkdir -p /run/kiln/etc /run/kiln/steps /run/kiln/images /sys/fs/cgroup/job
 echo kiln >/run/kiln/etc/hostname
-cat /run/kiln/etc/resolv.conf >/etc/resolv.conf || true
 for group in /sys/fs/cgroup /sys/fs/cgroup/job; do echo '+cpu +memory +pids' >"$group/cgroup.subtree_control"; done
-chmod 0777 /work
-# Of the file system, not of the repository.
-rmdir /work/lost+found 2>/dev/null || true
 # As in any container: low ports and ping for everybody.
 echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start
 echo '0 2147483647' >/proc/sys/net/ipv4/ping_group_range
 ip link set lo up
-if [ -n "$3" ]; then
-  [ ! -e /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
-  for path in /sys/class/net/*; do
-    name=\${path##*/}
-    [ "$name" = lo ] || { ip addr add "$3" dev "$name"; ip link set "$name" up; }
-  done
-  ip route add default via "$4"
-fi
+`;
+
+/** `$1` address with prefix length, `$2` gateway */
+const networkScript = `
+[ ! -e /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+ip addr add "$1" dev eth0
+ip link set eth0 up
+ip route add default via "$2"
 `;

@@ -20,6 +20,7 @@ import { type VmNames, vmNames } from './names.ts';
 import { type VmRecord, vmRecords } from './records.ts';
 import { isRunning, removeVm } from './removal.ts';
 import { createVmSandbox, type VmSandbox } from './sandbox.ts';
+import { makeSnapshot, openSnapshots } from './snapshots/index.ts';
 import { tryOutFix, tryStep } from './try-step.ts';
 import { directoryFindings, machineFindings, noGuest } from './validate.ts';
 import { createQemu, findFirecracker, type Unusable, type Vmm } from './vmm/index.ts';
@@ -37,6 +38,8 @@ export interface MicrovmRuntimeOptions {
   startupScriptPath?: string | undefined;
   /** `EXECUTOR_KEEP_WORKSPACES` */
   keepWorkspaces?: boolean;
+  /** `EXECUTOR_VM_SNAPSHOTS`; true unless given. */
+  snapshots?: boolean;
   /** `EXECUTOR_DOCKER_ADD_HOST_GATEWAY` */
   addHostGateway?: boolean;
   /** `EXECUTOR_DOCKER_ALLOW_LOCAL_IMAGES` */
@@ -95,6 +98,25 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
   });
   const allowedCIDRs = (options.allowedCIDRs ?? []).map(parseCIDR);
   const setting = options.vmm ?? 'auto';
+  const snapshots = openSnapshots({
+    directory: join(options.dataDirectory, 'snapshots'),
+    warn: options.warn,
+    async make(shape, path, signal) {
+      const names = newNames(0, 0);
+      live.set(names.sandbox, undefined);
+      await write(names);
+      await makeSnapshot(
+        {
+          names,
+          record: (pid) => writeProcess(names, pid, false),
+          remove: () => remove(names),
+        },
+        shape,
+        path,
+        signal,
+      );
+    },
+  });
   const resolver = createResolver(options.warn);
   /** VMs that exist or are being made, with their sandbox once there is one. */
   const live = new Map<string, VmSandbox | undefined>();
@@ -203,7 +225,12 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     throw new SandboxError(`${choice.because}. ${choice.fix}`, { infrastructure: true });
   }
 
-  async function open(job: SandboxJob, survive: boolean, signal: AbortSignal): Promise<VmSandbox> {
+  /** @param warm goes on from a snapshot, which for a VM that is only looked at would not be worth making */
+  async function open(
+    job: SandboxJob,
+    { survive = false, warm = false }: { survive?: boolean; warm?: boolean },
+    signal: AbortSignal,
+  ): Promise<VmSandbox> {
     const names = newNames(job.id, job.attempt);
     live.set(names.sandbox, undefined);
     try {
@@ -215,6 +242,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
           vmm,
           accelerator,
           guest,
+          snapshots: warm ? snapshots : undefined,
           store,
           names,
           network: {
@@ -273,7 +301,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     },
     async tryOut(signal) {
       try {
-        await tryStep((job) => open(job, false, signal), signal);
+        await tryStep((job) => open(job, {}, signal), signal);
         return [];
       } catch (error) {
         signal.throwIfAborted();
@@ -288,7 +316,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
         ];
       }
     },
-    create: (job, signal) => open(job, false, signal),
+    create: (job, signal) => open(job, { warm: options.snapshots ?? true }, signal),
     async sweep(signal) {
       for (const record of await records.abandoned(new Set(live.keys()))) {
         signal.throwIfAborted();
@@ -308,7 +336,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     },
     counts: () => ({ open: live.size, orphansRemoved }),
     async keep(job, signal) {
-      const sandbox = await open(job, true, signal);
+      const sandbox = await open(job, { survive: true }, signal);
       await sandbox.release();
       const [sandboxId] = [...live].find(([, one]) => one === sandbox) ?? [];
       const record = (await records.all()).find((one) => one.sandbox === sandboxId);
@@ -334,6 +362,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     },
     async [Symbol.asyncDispose]() {
       // Sandboxes belong to their jobs; a store has nothing open.
+      await snapshots[Symbol.asyncDispose]();
       await resolver[Symbol.asyncDispose]();
     },
   };

@@ -46,6 +46,11 @@ export function vmNames(
   };
 }
 
+/** Where the state of a VM that is being saved grows: no file of the VM's user. */
+export function snapshotFile({ directory }: Pick<VmNames, 'directory'>): string {
+  return `${directory}.snapshot`;
+}
+
 /** Whether a record names only what a VM of this directory could have: it is removed by root. */
 export function areVmNames(names: VmNames, vmsDirectory: string): boolean {
   return (

@@ -11,6 +11,7 @@ import {
 import { SandboxError } from '../runtime.ts';
 import { HostCommandError, hostCommand } from './host-command.ts';
 import type { VmNames } from './names.ts';
+import type { VmInterface } from './vmm/index.ts';
 
 export interface NetworkOptions extends JobNetworkOptions {
   /** Bytes per second into and out of each VM; 0: no limit. */
@@ -29,10 +30,17 @@ export interface VmNetwork {
 
 const tapName = 'tap0';
 
-/** The network interface of a VM. */
-export function vmInterface(names: Pick<VmNames, 'sandbox'>): { tap: string; mac: string } {
-  // 02: locally administered.
-  return { tap: tapName, mac: ['02', ...(names.sandbox.slice(0, 10).match(/../g) ?? [])].join(':') };
+/** The network interface of a VM. Unconnected: it leads nowhere. */
+export function vmInterface(
+  names: Pick<VmNames, 'sandbox'>,
+  network: Pick<NetworkOptions, 'bandwidth'> | 'unconnected',
+): VmInterface {
+  return {
+    tap: tapName,
+    // 02: locally administered.
+    mac: ['02', ...(names.sandbox.slice(0, 10).match(/../g) ?? [])].join(':'),
+    bandwidth: network === 'unconnected' ? { ingress: 0, egress: 0 } : network.bandwidth,
+  };
 }
 
 /**
@@ -74,7 +82,7 @@ export async function makeNetwork(
     await ip(host, [`link set ${names.link} up`]);
     await ip({ networkNamespace: vmm.networkNamespace }, [
       'link add br0 type bridge',
-      `tuntap add dev ${tapName} mode tap user ${names.uid} group ${names.uid}`,
+      tapCommand(names),
       ...['up0', tapName].flatMap((link) => [`link set ${link} master br0`, `link set ${link} up`]),
       'link set br0 up',
     ]);
@@ -83,6 +91,15 @@ export async function makeNetwork(
     await passDocker('-I', names.link, options.networkNamespace);
     const resolvers = answersLookups ? [subnet.gateway] : [];
     return { cidr: `${guest}/${bits}`, gateway: subnet.gateway, resolvers, closedBecause };
+  } catch (error) {
+    throw networkError(error);
+  }
+}
+
+/** The VM's end alone: a network interface of the guest that leads nowhere. */
+export async function makeTap(names: Pick<VmNames, 'uid'>, vmm: { networkNamespace: string }): Promise<void> {
+  try {
+    await ip({ networkNamespace: vmm.networkNamespace }, [tapCommand(names)]);
   } catch (error) {
     throw networkError(error);
   }
@@ -103,6 +120,10 @@ export async function removeNetwork(
   }
   await passDocker('-D', names.link, networkNamespace);
   await removeRules(names.table, networkNamespace);
+}
+
+function tapCommand({ uid }: Pick<VmNames, 'uid'>): string {
+  return `tuntap add dev ${tapName} mode tap user ${uid} group ${uid}`;
 }
 
 async function settings(networkNamespace: string | undefined, link: string): Promise<void> {

@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { removeWorkspaceDirectory as removeTree } from '../../workspace/index.ts';
 import { processStart } from '../records/index.ts';
 import { removeCgroup } from '../remove-cgroup.ts';
-import { areVmNames } from './names.ts';
+import { areVmNames, snapshotFile } from './names.ts';
 import { removeNetwork } from './network.ts';
 import type { VmRecord } from './records.ts';
 
@@ -20,6 +20,7 @@ export async function removeVm(record: VmRecord, vmsDirectory: string): Promise<
   if (record.process !== undefined) await killExactly(record.process);
   await removeNetwork(record, record.networkNamespace);
   await removeCgroup(record.cgroup);
+  await rm(snapshotFile(record), { force: true });
   await removeTree(record.directory);
 }
 

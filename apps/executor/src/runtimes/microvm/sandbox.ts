@@ -15,16 +15,18 @@ import {
 } from '../runtime.ts';
 import { directoryInContainer, scriptInContainer, workspaceTarget } from '../step/index.ts';
 import { untilAborted } from '../until-aborted.ts';
-import { type AttachedImages, attachedImages, type MountedImage } from './attached-images.ts';
+import { type AttachedImages, attachedImages, guestsOwn, type MountedImage } from './attached-images.ts';
 import { type BootedVm, bootVm } from './boot.ts';
 import type { GuestChannel } from './channel/index.ts';
-import { makeEmptyDrive, makeWorkspaceDrive, shareFile } from './drives/index.ts';
+import { makeEmptyDrive, makeWorkspaceDrive } from './drives/index.ts';
 import type { Guest } from './guest/index.ts';
 import { guestRun, guestScript } from './guest-run.ts';
-import { setUpGuest } from './guest-setup.ts';
+import { prepareGuest, setUpGuest } from './guest-setup.ts';
 import type { ImageStore } from './images/index.ts';
+import { machineSpec, shareGuest } from './machine.ts';
 import type { VmNames } from './names.ts';
 import type { NetworkOptions } from './network.ts';
+import type { Snapshots } from './snapshots/index.ts';
 import { runStep } from './steps/run-step.ts';
 import { type Accelerator, consoleText, type Vmm } from './vmm/index.ts';
 
@@ -32,6 +34,8 @@ export interface VmSurroundings {
   vmm: Vmm;
   accelerator: Accelerator;
   guest: Guest;
+  /** undefined: the VM boots. */
+  snapshots: Snapshots | undefined;
   store: ImageStore;
   names: VmNames;
   network: NetworkOptions;
@@ -68,13 +72,7 @@ const guestMilliseconds = 90_000;
 /** The guest's kernel and agent, and what the kernel needs to keep account of the job's memory. */
 const guestMemoryBytes = 256 * 1024 ** 2;
 const memoryShare = 1 / 50;
-const files = {
-  kernel: 'kernel',
-  initrd: 'initrd',
-  root: 'root.squashfs',
-  work: 'work.ext4',
-  scratch: 'scratch.ext4',
-};
+const files = { work: 'work.ext4', scratch: 'scratch.ext4' };
 
 /** @throws SandboxError; what was made until then is removed again */
 export async function createVmSandbox(
@@ -85,55 +83,67 @@ export async function createVmSandbox(
   const job = { ...asked, limits: limitsOf(asked) };
   const images = attachedImages(around.names.directory, around.store, job.registryAuth, job.notice);
   try {
+    const shape = {
+      vmm: around.vmm,
+      guest: around.guest,
+      accelerator: around.accelerator,
+      cpus: job.limits.numCPUs,
+      memoryBytes: vmMemoryBytes(job.limits),
+      hasNetwork: job.network === 'public',
+    };
+    const machine = machineSpec(shape, around.names);
     await prepareFiles(around, job, images, signal);
+    const snapshot = await around.snapshots?.of(shape, signal);
     const begin = performance.now();
     const booted = await bootVm(
       {
         vmm: around.vmm,
         names: around.names,
         spec: {
-          name: around.names.name,
-          directory: around.names.directory,
-          uid: around.names.uid,
-          accelerator: around.accelerator,
-          cpus: job.limits.numCPUs,
-          memoryBytes: vmMemoryBytes(job.limits),
-          kernelFile: files.kernel,
-          initrdFile: files.initrd,
-          kernelArguments: around.guest.kernelArguments,
+          ...machine,
           drives: [
-            { serial: 'root', file: files.root, readOnly: true },
+            ...machine.drives,
             { serial: 'work', file: files.work, readOnly: false },
             { serial: 'scratch', file: files.scratch, readOnly: false },
             ...images.drives(),
           ],
+          snapshot,
         },
         network: job.network === 'public' ? around.network : undefined,
         survive: around.survive,
+        refuse: around.snapshots?.refuse,
         record: around.record,
         notice: job.notice,
       },
       signal,
     );
     try {
-      await untilAborted(
-        setUpGuest(booted.channel, { ...around, network: booted.network }, job.notice, signal),
-        signal,
-      );
+      await untilAborted(readyForSteps(around, booted, job.notice, signal), signal);
     } catch (error) {
       await booted.channel[Symbol.asyncDispose]();
       await booted.vm.stop(0);
       throw error;
     }
     const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+    const how = booted.isRestored ? ' from a snapshot' : '';
     job.notice(
-      `the VM ${around.names.name} is up after ${seconds} s (${around.vmm.name}, ${around.accelerator})`,
+      `the VM ${around.names.name} is up after ${seconds} s${how} (${around.vmm.name}, ${around.accelerator})`,
     );
     return sandboxOf(around, job, images, booted);
   } catch (error) {
     await around.remove();
     throw error;
   }
+}
+
+async function readyForSteps(
+  around: VmSurroundings,
+  { channel, network, isRestored }: BootedVm,
+  notice: (line: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!isRestored) await prepareGuest(channel, signal);
+  await setUpGuest(channel, { ...around, network }, notice, signal);
 }
 
 function sandboxOf(
@@ -334,13 +344,6 @@ function sandboxOf(
   };
 }
 
-/** The root image of the guest, which has a shell. */
-const guestsOwn: MountedImage = {
-  directory: '/',
-  env: [],
-  user: { uid: 0, gid: 0, additionalGids: [] },
-};
-
 const removeFileScript = `
 cd /work
 if [ -e "./$1" ] || [ -L "./$1" ]; then echo 'was there'; unlink "./$1" 2>/dev/null || true; fi
@@ -360,9 +363,7 @@ async function prepareFiles(
   const work = [
     makeWorkspaceDrive(path(files.work), diskBytes, job.workspaceDirectory, signal),
     makeEmptyDrive(path(files.scratch), diskBytes, signal),
-    shareFile(around.guest.kernelPath, path(files.kernel)),
-    shareFile(around.guest.initrdPath, path(files.initrd)),
-    shareFile(around.guest.rootPath, path(files.root)),
+    shareGuest(around.guest, directory),
     // One that cannot be had fails the step that needs it, if there ever is one.
     ...job.images.map((reference) => images.fetch(reference, signal).catch(() => undefined)),
   ];

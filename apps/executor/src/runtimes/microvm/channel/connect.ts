@@ -15,11 +15,16 @@ const mostLeftoverBytes = 32 * 1024 * 1024;
  * Connects to the guest's agent through the VMM's socket: says hello until it answers, however long that takes within
  * `signal`. Safe at any byte position of a broken predecessor, whose commands are killed. One channel at a time.
  * @param vsockPort of a socket that leads to every port of the guest: this one is asked for first
+ * @param isFirst there was no predecessor, so what ends its frames, which takes the guest a moment, is left out
  * @throws GuestError; the signal's reason
  */
 export async function connectGuest(
   socketPath: string,
-  { signal, vsockPort }: { signal: AbortSignal; vsockPort?: number | undefined },
+  {
+    signal,
+    vsockPort,
+    isFirst = false,
+  }: { signal: AbortSignal; vsockPort?: number | undefined; isFirst?: boolean },
 ): Promise<GuestChannel> {
   for (;;) {
     const socket = await openSocket(socketPath, signal);
@@ -29,7 +34,7 @@ export async function connectGuest(
       continue;
     }
     const nonce = freshNonce();
-    const answer = await greet(socket, nonce, signal).catch((error: unknown) => {
+    const answer = await greet(socket, nonce, isFirst ? 0 : fillerBytes, signal).catch((error: unknown) => {
       socket.destroy();
       throw error;
     });
@@ -74,7 +79,12 @@ function freshNonce(): Buffer {
 }
 
 /** @returns what came after the answer; undefined when the connection ended first */
-async function greet(socket: Socket, nonce: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
+async function greet(
+  socket: Socket,
+  nonce: Buffer,
+  filler: number,
+  signal: AbortSignal,
+): Promise<Buffer | undefined> {
   const hello = Buffer.concat([helloMagic, nonce]);
   const ready = Buffer.concat([readyMagic, nonce]);
   const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>();
@@ -104,7 +114,7 @@ async function greet(socket: Socket, nonce: Buffer, signal: AbortSignal): Promis
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     if (signal.aborted) onAbort();
-    socket.write(Buffer.concat([Buffer.alloc(fillerBytes), hello]));
+    socket.write(Buffer.concat([Buffer.alloc(filler), hello]));
     return await promise;
   } finally {
     clearInterval(repeat);

@@ -17,7 +17,7 @@ import { settle } from './settle.ts';
 
 export interface StepSurroundings {
   channel: GuestChannel;
-  job: SandboxJob;
+  job: Pick<SandboxJob, 'limits' | 'notice'>;
   /** From 1. */
   number: number;
   image: ImageFacts & { directory: string };
@@ -159,10 +159,14 @@ async function runContainer(
   return { exitCode, endedByUs, killedBecause };
 }
 
-function fullText(drive: 'workspace' | 'scratch', job: SandboxJob, usage: GuestUsage): string {
+function fullText(
+  drive: 'workspace' | 'scratch',
+  { limits }: StepSurroundings['job'],
+  usage: GuestUsage,
+): string {
   const where = drive === 'workspace' ? "the job's workspace" : 'what the step wrote outside the workspace';
   const used = usage.diskBytes === undefined ? '' : ` (${formatByteSize(usage.diskBytes)} in use)`;
-  return `the disk is full${used}: ${where} has reached the job's limit of ${formatByteSize(job.limits.diskBytes)}`;
+  return `the disk is full${used}: ${where} has reached the job's limit of ${formatByteSize(limits.diskBytes)}`;
 }
 
 /** Asks first where `gently`; then nothing of the step is left alive when this resolves. */

@@ -6,13 +6,16 @@ export {
   type Unusable,
 } from './firecracker/index.ts';
 export { createQemu, qemuFinding, qemuVersion } from './qemu/index.ts';
-export type {
-  Accelerator,
-  ControlAddress,
-  Drive,
-  GatedProcess,
-  Vm,
-  VmInterface,
-  Vmm,
-  VmSpec,
+export {
+  type Accelerator,
+  type ControlAddress,
+  type Drive,
+  type DrivePlace,
+  type GatedProcess,
+  type Snapshot,
+  type Vm,
+  VmError,
+  type VmInterface,
+  type Vmm,
+  type VmSpec,
 } from './vmm.ts';

@@ -1,12 +1,16 @@
 /** How a VM's processor is had: by the machine's own, or by software. */
 export type Accelerator = 'kvm' | 'tcg';
 
-export interface Drive {
+/** Where a machine has a drive. */
+export interface DrivePlace {
   /** By which the guest finds it; at most 20 characters. */
   serial: string;
+  readOnly: boolean;
+}
+
+export interface Drive extends DrivePlace {
   /** Name of the image in the VM's directory, raw. */
   file: string;
-  readOnly: boolean;
 }
 
 export interface VmSpec {
@@ -23,8 +27,20 @@ export interface VmSpec {
   initrdFile: string;
   kernelArguments: readonly string[];
   drives: readonly Drive[];
+  /** For drives of those VMs that go on from a snapshot of this one. */
+  emptyPlaces?: readonly DrivePlace[];
   /** undefined: no network interface. */
   network: VmInterface | undefined;
+  /** Goes on from here instead of booting; drives that the saved machine had no place for are plugged in. */
+  snapshot?: Snapshot | undefined;
+}
+
+/** The state of a VM that was saved. */
+export interface Snapshot {
+  /** Of a file that only this process needs to be able to read. */
+  path: string;
+  /** Of the machine, empty or not. It had a network interface if those that go on from it have one. */
+  places: readonly DrivePlace[];
 }
 
 export interface VmInterface {
@@ -63,6 +79,11 @@ export interface Vmm {
    * @throws VmError when the program cannot be started
    */
   prepare(spec: VmSpec, options: { survive: boolean }): Promise<GatedProcess>;
+  /**
+   * All that a machine of this spec is made of, in words: what was saved of one fits another where they are equal. Absent where no
+   * VM can be saved.
+   */
+  machine?(spec: VmSpec): Promise<string>;
 }
 
 /** A virtual machine whose VMM runs. */
@@ -79,6 +100,8 @@ export interface Vm {
   attachDrive(drive: Drive): Promise<void>;
   /** Tells the guest that the file of a drive has another size now. @throws VmError */
   resizeDrive(serial: string, bytes: number): Promise<void>;
+  /** Stops the guest for good and writes its state to a file, which must not be there yet. @throws VmError */
+  save?(path: string): Promise<void>;
   /** Asks the VMM to quit, kills it when it does not; resolves when the process is gone. */
   stop(graceMilliseconds: number): Promise<void>;
 }

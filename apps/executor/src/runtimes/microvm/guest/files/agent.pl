@@ -506,7 +506,7 @@ sub discard_temporary {
 
 # --- after a restore from a snapshot ---
 
-# Clones of one snapshot share the pool's state, the clock and the identity until this.
+# Clones of one snapshot share the pool's state, the clock and the identity until this, and have no file systems of their own.
 sub renew {
   my ($s, $payload) = @_;
   my ($seconds, $nanoseconds, $entropy) = unpack('qVa*', $payload);
@@ -516,6 +516,7 @@ sub renew {
     && ioctl($random, RNDRESEEDCRNG, 0) or return fail($s, $! + 0, "random: $!");
   sysread($random, my $identity, 16) == 16 or return fail($s, EIO, 'random: too little came');
   put('/etc/machine-id', unpack('H*', $identity) . "\n") or return fail($s, $! + 0, "machine-id: $!");
+  main::mount_drives() or return fail($s, ENOENT, 'a drive cannot be mounted');
   frame(DONE, $s->{id}, "\1");
   delete $streams{$s->{id}};
 }

@@ -44,6 +44,24 @@ sub find {
   return undef;
 }
 
+my %mounts = (work => ['/work', MS_NODEV | MS_NOSUID | MS_NOATIME], scratch => ['/run/scratch', MS_NODEV | MS_NOATIME]);
+
+# A VM may lack them when it boots; one that goes on from a snapshot gets them then. False: one is missing.
+sub mount_drives {
+  my $missing = 0;
+  for my $serial (sort keys %mounts) {
+    my ($target, $flags) = @{ $mounts{$serial} };
+    mkdir $target;
+    next if (stat $target)[0] != (stat "$target/..")[0];
+    my $drive = drive($serial);
+    $missing ||= !$drive || !mount("/dev/$drive", $target, 'ext4', $flags, '');
+  }
+  # Everybody's, and without what is the file system's own.
+  chmod 0777, '/work';
+  rmdir '/work/lost+found';
+  return !$missing;
+}
+
 mount('tmpfs', '/run', 'tmpfs', MS_NODEV | MS_NOSUID, 'mode=0755');
 mount('tmpfs', '/tmp', 'tmpfs', MS_NODEV | MS_NOSUID, 'mode=1777');
 mkdir '/dev/pts';
@@ -55,14 +73,7 @@ mount('cgroup2', '/sys/fs/cgroup', 'cgroup2', MS_NOSUID | MS_NODEV | MS_NOEXEC, 
 put('/sys/fs/cgroup/cgroup.subtree_control', '+cpu +memory +pids +io');
 put('/proc/self/oom_score_adj', '-1000');
 
-# Drives that a VM may lack are no mistake: the host knows what it attached.
-my %mounts = (work => ['/work', MS_NODEV | MS_NOSUID | MS_NOATIME], scratch => ['/run/scratch', MS_NODEV | MS_NOATIME]);
-for my $serial (sort keys %mounts) {
-  my ($target, $flags) = @{ $mounts{$serial} };
-  my $drive = drive($serial) or next;
-  mkdir $target;
-  mount("/dev/$drive", $target, 'ext4', $flags, '') or print "kiln: cannot mount the drive $serial: $!\n";
-}
+mount_drives();
 
 my $hostname = 'kiln';
 syscall(SYS_sethostname, $hostname, length $hostname);

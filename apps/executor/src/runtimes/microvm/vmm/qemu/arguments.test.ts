@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { VmSpec } from '../vmm.ts';
-import { qemuArguments } from './arguments.ts';
+import { drivesPluggedIn, qemuArguments } from './arguments.ts';
 
 const spec: VmSpec = {
   name: 'executor-7-1',
@@ -62,6 +62,29 @@ test('uses the processor itself under KVM, and a tap where there is one', () => 
   });
   expect(valuesOf('-accel', given)).toEqual(['kvm']);
   expect(valuesOf('-netdev', given)).toEqual(['tap,id=net0,ifname=tap0,script=no,downscript=no']);
+});
+
+test('goes on from a snapshot with drives in the places that the saved machine had', () => {
+  const places = [
+    { serial: 'root', readOnly: true },
+    { serial: 'scratch', readOnly: false },
+    { serial: 'work', readOnly: false },
+  ];
+  const late = { serial: 'image0', file: 'image0.squashfs', readOnly: true };
+  const going: VmSpec = { ...spec, drives: [...spec.drives, late], snapshot: { path: '/s', places } };
+  const [root, ...emptyPlaces] = places;
+  const saved = qemuArguments({ ...spec, drives: spec.drives.slice(0, 1), emptyPlaces });
+  const given = qemuArguments(going);
+  // All but what is below the drives.
+  const machine = (all: readonly string[]) => all.filter((text) => !text.includes('node-name'));
+  expect(machine(given)).toEqual([...machine(saved), '-incoming', 'fd:4']);
+  const drivers = valuesOf('-blockdev', given).map((text) => JSON.parse(text));
+  expect(drivers.map((drive) => [drive['node-name'], drive.file?.filename])).toEqual([
+    [`node-${root?.serial}`, 'root.squashfs'],
+    ['node-scratch', undefined],
+    ['node-work', 'work.ext4'],
+  ]);
+  expect(drivesPluggedIn(going)).toEqual([late]);
 });
 
 test('refuses names that would become further options', () => {

@@ -1,8 +1,10 @@
-import { type Drive, VmError, type VmSpec } from '../vmm.ts';
+import { type Drive, type DrivePlace, VmError, type VmSpec } from '../vmm.ts';
 
 export const qemuProgram = 'qemu-system-x86_64';
 /** File descriptor on which QEMU is spoken to; never reachable by a path. */
 export const qmpDescriptor = 3;
+/** File descriptor from which a saved machine is read: no path of it must be open to the VM's user. */
+export const snapshotDescriptor = 4;
 export const controlSocket = 'control.sock';
 /** Emulation keeps translated code; its default of up to 1 GiB a VM would not fit a machine with many. */
 export const translationCacheBytes = 256 * 1024 ** 2;
@@ -13,7 +15,7 @@ export const translationCacheBytes = 256 * 1024 ** 2;
  * @throws VmError for what QEMU's own syntax cannot say
  */
 export function qemuArguments(spec: VmSpec): string[] {
-  const { accelerator, network } = spec;
+  const { accelerator, network, snapshot } = spec;
   return [
     ...['-name', spec.name],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
@@ -32,7 +34,7 @@ export function qemuArguments(spec: VmSpec): string[] {
     ...['-chardev', `socket,id=control,path=${controlSocket},server=on,wait=off`],
     ...['-device', 'virtserialport,bus=serial0.0,chardev=control,name=kiln.control'],
     ...['-object', 'rng-random,id=rng0,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=rng0'],
-    ...spec.drives.flatMap((drive) => [
+    ...placesAtStart(spec).flatMap((drive) => [
       ...['-blockdev', JSON.stringify(blockDevice(drive))],
       ...['-device', JSON.stringify(diskDevice(drive))],
     ]),
@@ -42,29 +44,51 @@ export function qemuArguments(spec: VmSpec): string[] {
           ...['-netdev', `tap,id=net0,ifname=${plain(network.tap)},script=no,downscript=no`],
           ...['-device', `virtio-net-pci,netdev=net0,mac=${plain(network.mac)},romfile=`],
         ]),
+    ...(snapshot === undefined ? [] : ['-incoming', `fd:${snapshotDescriptor}`]),
   ];
 }
 
+/** A saved machine goes on with as many drives as it had, in the same places. */
+function placesAtStart({ drives, emptyPlaces = [], snapshot }: VmSpec): readonly (Drive | DrivePlace)[] {
+  if (snapshot === undefined) return [...drives, ...emptyPlaces];
+  return snapshot.places.map((place) => drives.find(({ serial }) => serial === place.serial) ?? place);
+}
+
+/** What the saved machine had no place for. */
+export function drivesPluggedIn({ drives, snapshot }: VmSpec): readonly Drive[] {
+  if (snapshot === undefined) return [];
+  return drives.filter(({ serial }) => snapshot.places.every((place) => place.serial !== serial));
+}
+
 /** Also what `blockdev-add` takes. Nothing on a drive outlives the VM, so it is never flushed to the disk. */
-export function blockDevice(drive: Drive) {
+export function blockDevice(drive: Drive | DrivePlace) {
   return {
-    driver: 'raw',
+    ...('file' in drive ? imageFile(drive) : nothing),
     'node-name': `node-${plain(drive.serial)}`,
     'read-only': drive.readOnly,
     cache: { 'no-flush': true },
     discard: 'unmap',
+  };
+}
+
+/** As large as no drive is: the guest keeps this size for what comes in its place, whose file system knows its own. */
+const nothing = { driver: 'null-co', size: 2 ** 43 };
+
+function imageFile({ file, readOnly }: Drive) {
+  return {
+    driver: 'raw',
     file: {
       driver: 'file',
-      filename: drive.file,
-      'read-only': drive.readOnly,
+      filename: file,
+      'read-only': readOnly,
       // A shared image has many readers, and no writer any more.
-      ...(drive.readOnly ? { locking: 'off' } : {}),
+      ...(readOnly ? { locking: 'off' } : {}),
     },
   };
 }
 
 /** Also what `device_add` takes. */
-export function diskDevice(drive: Drive) {
+export function diskDevice(drive: DrivePlace) {
   const serial = plain(drive.serial);
   return { driver: 'virtio-blk-pci', drive: `node-${serial}`, serial, id: `disk-${serial}` };
 }

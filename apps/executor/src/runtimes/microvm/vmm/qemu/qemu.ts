@@ -1,19 +1,30 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { stat } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { captureConsole } from '../console-tail.ts';
-import { type ControlAddress, type GatedProcess, type Vm, VmError, type Vmm, type VmSpec } from '../vmm.ts';
+import {
+  type ControlAddress,
+  type Drive,
+  type GatedProcess,
+  type Vm,
+  VmError,
+  type Vmm,
+  type VmSpec,
+} from '../vmm.ts';
 import {
   blockDevice,
   controlSocket,
   diskDevice,
+  drivesPluggedIn,
   qemuArguments,
   qemuProgram,
   qmpDescriptor,
 } from './arguments.ts';
-import { connectQmp } from './qmp.ts';
+import { connectQmp, type Qmp } from './qmp.ts';
+import { resumeMachine, saveMachine } from './saved-machine.ts';
+import { qemuVersion } from './version.ts';
 
 /** Nothing of the executor's own environment, which holds the shared secret. */
 const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
@@ -34,7 +45,16 @@ exec "$@" </dev/null
 
 /** QEMU as an unprivileged process of its own user, in a network namespace of its own. */
 export function createQemu(): Vmm {
-  return { name: 'qemu', control, prepare };
+  let version: Promise<string | undefined> | undefined;
+  return {
+    name: 'qemu',
+    control,
+    prepare,
+    async machine(spec) {
+      version ??= qemuVersion();
+      return `QEMU ${await version} ${qemuArguments({ ...spec, name: 'any', snapshot: undefined }).join(' ')}`;
+    },
+  };
 }
 
 function control(directory: string): ControlAddress {
@@ -42,6 +62,7 @@ function control(directory: string): ControlAddress {
 }
 
 async function prepare(spec: VmSpec, options: { survive: boolean }): Promise<GatedProcess> {
+  await using saved = spec.snapshot && (await openSnapshot(spec.snapshot.path));
   const child = spawn(
     'unshare',
     [
@@ -53,7 +74,7 @@ async function prepare(spec: VmSpec, options: { survive: boolean }): Promise<Gat
     {
       cwd: spec.directory,
       env: environment,
-      stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe', 'pipe', saved?.fd ?? 'ignore'],
       // Signals to the executor's group (an interrupt at a terminal) are none of the VM's.
       detached: true,
     },
@@ -88,12 +109,20 @@ async function prepare(spec: VmSpec, options: { survive: boolean }): Promise<Gat
   };
 }
 
+async function openSnapshot(path: string): Promise<FileHandle> {
+  try {
+    return await open(path);
+  } catch (error) {
+    throw new VmError(`the snapshot ${path} cannot be read`, { cause: error });
+  }
+}
+
 async function running(child: ChildProcess, pid: number, spec: VmSpec, ended: Promise<string>): Promise<Vm> {
   const [stdout, stderr, connection] = [child.stdout, child.stderr, child.stdio[qmpDescriptor]];
   if (stdout === null || stderr === null || !connection) throw new VmError('QEMU has no pipes');
   const console = captureConsole(stdout);
   const complaint = captureConsole(stderr);
-  const qmp = await connectQmp(connection as Duplex).catch(async (error: unknown) => {
+  const qmp = await comeUp(connection as Duplex, spec).catch(async (error: unknown) => {
     const how = await Promise.race([ended, wait(1000, 'it still runs', { ref: false })]);
     const said = complaint.tail() || (error instanceof Error ? error.message : String(error));
     throw new VmError(`QEMU did not come up (${how}): ${said.slice(-2000)}`);
@@ -108,13 +137,11 @@ async function running(child: ChildProcess, pid: number, spec: VmSpec, ended: Pr
     }),
     consoleTail: console.tail,
     guestDevice: () => undefined,
-    async attachDrive(drive) {
-      await qmp.execute('blockdev-add', blockDevice(drive));
-      await qmp.execute('device_add', diskDevice(drive));
-    },
+    attachDrive: (drive) => plugDrive(qmp, drive),
     async resizeDrive(serial, size) {
       await qmp.execute('block_resize', { 'node-name': `node-${serial}`, size });
     },
+    save: (path) => saveMachine(qmp, spec, path),
     stop(graceMilliseconds) {
       stopping ??= (async () => {
         if (graceMilliseconds > 0) {
@@ -128,6 +155,20 @@ async function running(child: ChildProcess, pid: number, spec: VmSpec, ended: Pr
       return stopping;
     },
   };
+}
+
+/** @returns when the machine runs, with all that it is to have */
+async function comeUp(connection: Duplex, spec: VmSpec): Promise<Qmp> {
+  const qmp = await connectQmp(connection);
+  if (spec.snapshot === undefined) return qmp;
+  await resumeMachine(qmp);
+  for (const drive of drivesPluggedIn(spec)) await plugDrive(qmp, drive);
+  return qmp;
+}
+
+async function plugDrive(qmp: Qmp, drive: Drive): Promise<void> {
+  await qmp.execute('blockdev-add', blockDevice(drive));
+  await qmp.execute('device_add', diskDevice(drive));
 }
 
 /** Runs what follows as the VM's user, without any right beyond it. */
