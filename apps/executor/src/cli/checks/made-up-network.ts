@@ -1,8 +1,6 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import { createResolver, setJobRules } from '../../runtimes/network/index.ts';
+import { type Member, openMember } from './namespace-member.ts';
 
 export interface Flow {
   protocol: 'tcp' | 'udp';
@@ -50,7 +48,7 @@ export async function makeUpNetwork(
     const beyond = await open(server);
     const machine = await open(server);
     const job = await open(client);
-    await ip(machine, [
+    await machine.ip([
       `link add world type veth peer name out netns ${beyond.pid}`,
       'addr add 203.0.113.254/24 dev world',
       'addr add 2001:db8:1::254/64 dev world nodad',
@@ -60,7 +58,7 @@ export async function makeUpNetwork(
       ...['lo', 'world', link].map((name) => `link set ${name} up`),
       `neigh add ${jobAddresses[1]} lladdr ${hardware.job} dev ${link} nud permanent`,
     ]);
-    await ip(beyond, [
+    await beyond.ip([
       ...outside.map((address) => `addr add ${address}/${address.includes(':') ? 128 : 32} dev lo`),
       'addr add 203.0.113.253/24 dev out',
       'addr add 2001:db8:1::253/64 dev out nodad',
@@ -69,10 +67,10 @@ export async function makeUpNetwork(
       'route add default via 203.0.113.254',
       '-6 route add default via 2001:db8:1::254',
     ]);
-    await ip(machine, ['route add default via 203.0.113.253', '-6 route add default via 2001:db8:1::253']);
+    await machine.ip(['route add default via 203.0.113.253', '-6 route add default via 2001:db8:1::253']);
     await beyond.ask(outside);
     await machine.ask(machineAddresses);
-    await run(machine, ['sh', '-ec', forward]);
+    await machine.script(forward);
     await using resolver = createResolver(() => undefined);
     await setJobRules(
       {
@@ -92,7 +90,7 @@ export async function makeUpNetwork(
         notice: () => undefined,
       },
     );
-    await ip(job, [
+    await job.ip([
       `addr add ${jobAddresses[0]}/28 dev up0`,
       `addr add ${jobAddresses[1]}/64 dev up0 nodad`,
       'link set up0 up',
@@ -118,70 +116,6 @@ const forward = `
 echo 1 >/proc/sys/net/ipv4/ip_forward
 [ ! -e /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 `;
-
-interface Member {
-  pid: number;
-  namespace: string;
-  /** Sends a line and takes one. */
-  ask(question: unknown): Promise<unknown>;
-  end(): Promise<void>;
-}
-
-/** A process in a network namespace of its own; it says that it is ready, and ends with its input. */
-async function openMember(program: string, signal: AbortSignal): Promise<Member> {
-  const child = spawn('unshare', ['--net', '--', process.execPath, '-e', program], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'] },
-  });
-  const failed = Promise.withResolvers<never>();
-  let complaint = '';
-  child.stderr.on('data', (bytes: Buffer) => {
-    complaint = (complaint + bytes.toString('utf8')).slice(-1000);
-  });
-  child.on('error', failed.reject);
-  child.on('exit', () => failed.reject(new Error(complaint.trim() || 'a network namespace cannot be made')));
-  failed.promise.catch(() => undefined);
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const nextLine = async (): Promise<string> => {
-    const { done, value } = await Promise.race([lines.next(), failed.promise]);
-    // Its end tells why.
-    return done === true ? failed.promise : value;
-  };
-  signal.addEventListener('abort', () => failed.reject(signal.reason), { once: true });
-  await nextLine();
-  return {
-    pid: child.pid ?? 0,
-    namespace: `/proc/${child.pid}/ns/net`,
-    async ask(question) {
-      child.stdin.write(`${JSON.stringify(question)}\n`);
-      return JSON.parse(await nextLine());
-    },
-    end: () => end(child),
-  };
-}
-
-async function end(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const exited = once(child, 'exit');
-  child.kill('SIGKILL');
-  await exited;
-}
-
-async function ip(member: Member, commands: readonly string[]): Promise<void> {
-  for (const command of commands) await run(member, ['ip', ...command.split(' ')]);
-}
-
-async function run(member: Member, argv: readonly string[]): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  execFile(
-    'nsenter',
-    [`--net=${member.namespace}`, '--', ...argv],
-    { timeout: setUpSeconds * 1000 },
-    (error, _, complaint) =>
-      error === null ? resolve() : reject(new Error(complaint.trim() || error.message)),
-  );
-  await promise;
-}
 
 /** Answers whoever comes, by TCP and UDP, on each address that it is told: an answer must come from where it was asked. */
 const server = `

@@ -1,9 +1,8 @@
 import { chown, mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
 import { connectGuest } from './channel/index.ts';
-import { shareFile } from './drives/index.ts';
 import type { Guest } from './guest/index.ts';
+import { machineSpec, shareGuest } from './machine.ts';
 import type { VmNames } from './names.ts';
 import { type Accelerator, consoleText, type Vm, type Vmm } from './vmm/index.ts';
 
@@ -21,6 +20,7 @@ const cacheSchema = z.object({
 });
 
 const probeSeconds = 20;
+const memoryBytes = 256 * 1024 ** 2;
 /** Characters. */
 const longestReason = 400;
 const kvmDevice = '/dev/kvm';
@@ -82,26 +82,10 @@ async function bootUnderKvm(options: ProbeOptions, signal: AbortSignal): Promise
   let vm: Vm | undefined;
   try {
     await mkdir(names.directory, { recursive: true, mode: 0o700 });
-    await shareFile(guest.kernelPath, join(names.directory, 'kernel'));
-    await shareFile(guest.initrdPath, join(names.directory, 'initrd'));
-    await shareFile(guest.rootPath, join(names.directory, 'root'));
+    await shareGuest(guest, names.directory);
     await chown(names.directory, names.uid, names.uid);
-    const gated = await vmm.prepare(
-      {
-        name: names.name,
-        directory: names.directory,
-        uid: names.uid,
-        accelerator: 'kvm',
-        cpus: 1,
-        memoryBytes: 256 * 1024 ** 2,
-        kernelFile: 'kernel',
-        initrdFile: 'initrd',
-        kernelArguments: guest.kernelArguments,
-        drives: [{ serial: 'root', file: 'root', readOnly: true }],
-        network: undefined,
-      },
-      { survive: false },
-    );
+    const shape = { vmm, guest, accelerator: 'kvm', cpus: 1, memoryBytes, hasNetwork: false } as const;
+    const gated = await vmm.prepare({ ...machineSpec(shape, names), network: undefined }, { survive: false });
     await options.record(gated.pid);
     vm = await gated.go();
     await untilAnswered(vm, options.seconds ?? probeSeconds, signal);

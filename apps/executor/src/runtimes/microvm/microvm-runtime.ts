@@ -1,4 +1,4 @@
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createResolver, parseCIDR } from '../network/index.ts';
 import { processStart } from '../records/index.ts';
@@ -13,7 +13,7 @@ import {
   longestSocketPath,
   type VmmSetting,
 } from './choose-vmm.ts';
-import { type Guest, installedGuest, writeVmlinux } from './guest/index.ts';
+import { type Guest, installedGuest, unpackedKernel } from './guest/index.ts';
 import { guestRun } from './guest-run.ts';
 import { openImageStore } from './images/index.ts';
 import { type VmNames, vmNames } from './names.ts';
@@ -196,15 +196,6 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
     );
   }
 
-  /** Of the installed kernel, once: as long as that of a guest is there, it is used again. */
-  async function forFirecracker(guest: Guest): Promise<Guest> {
-    const kernelPath = join(directory, `vmlinux-${guest.digest}`);
-    const isThere = options.ownKernelPath === undefined && (await isFile(kernelPath));
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    if (!isThere) await writeVmlinux(guest.kernelPath, kernelPath);
-    return { ...guest, kernelPath };
-  }
-
   async function choose(guest: Guest, signal: AbortSignal): Promise<ChosenVmm | Unusable> {
     // A guest that was installed since is not what was tried.
     if (chosen?.guest.digest === guest.digest) return chosen;
@@ -212,7 +203,10 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
       setting,
       guest,
       find: findFirecracker,
-      forFirecracker,
+      forFirecracker: async (installed) => {
+        const key = options.ownKernelPath === undefined ? installed.digest : undefined;
+        return { ...installed, kernelPath: await unpackedKernel(directory, installed.kernelPath, key) };
+      },
       probe: (vmm, version, probed) => probe(vmm, version, probed, signal),
     });
     if ('vmm' in choice) chosen = choice;
@@ -366,8 +360,4 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
       await resolver[Symbol.asyncDispose]();
     },
   };
-}
-
-async function isFile(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isFile() ?? false;
 }

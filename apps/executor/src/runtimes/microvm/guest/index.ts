@@ -2,7 +2,7 @@ import { buildGuest, type InstallOptions } from './install.ts';
 import { type Guest, newestGuest } from './installed.ts';
 
 export type { Guest } from './installed.ts';
-export { writeVmlinux } from './vmlinux.ts';
+export { unpackedKernel } from './unpacked-kernel.ts';
 
 /** The newest complete build below the directory that fits this version of Kiln, or undefined. */
 export async function installedGuest(dataDirectory: string): Promise<Guest | undefined> {

@@ -1,8 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { link } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { captureConsole } from '../console-tail.ts';
+import { endOf, vmmEnvironment } from '../process.ts';
 import { type GatedProcess, type Vm, VmError, type Vmm, type VmSpec } from '../vmm.ts';
 import { connectApi } from './api.ts';
 import { type DriveSlots, driveSlots } from './drive-slots.ts';
@@ -10,8 +11,6 @@ import { fillJail, jailerCommand, jailRoot } from './jail.ts';
 import { type FirecrackerPrograms, limitsSerial } from './programs.ts';
 import { agentPort, bootRequests, driveRequest, jailFiles } from './requests.ts';
 
-/** Nothing of the executor's own environment, which holds the shared secret. */
-const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 /**
  * Reads the word to go on; the end of its input instead means that the executor is gone. No core dump: it would hold the job's
  * memory. The shell that is process 1 stays as root, so that the death of the process outside, whose end it is told of by the
@@ -43,7 +42,7 @@ export function createFirecracker(programs: FirecrackerPrograms): Vmm {
     ];
     const child = spawn(program, parameters, {
       cwd: spec.directory,
-      env: environment,
+      env: vmmEnvironment,
       stdio: ['pipe', 'pipe', 'pipe'],
       // Signals to the executor's group (an interrupt at a terminal) are none of the VM's.
       detached: true,
@@ -134,13 +133,4 @@ interface RunningParts {
   said(): string;
   kill(): Promise<void>;
   ended: Promise<string>;
-}
-
-function endOf(child: ChildProcess): Promise<string> {
-  return new Promise((resolve) => {
-    child.once('error', (error) => resolve(`it could not be started: ${error.message}`));
-    child.once('exit', (code, signal) =>
-      resolve(signal === null ? `exit status ${code}` : `signal ${signal}`),
-    );
-  });
 }

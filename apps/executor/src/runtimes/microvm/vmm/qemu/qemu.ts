@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { captureConsole } from '../console-tail.ts';
+import { endOf, vmmEnvironment } from '../process.ts';
 import {
   type ControlAddress,
   type Drive,
@@ -26,8 +27,6 @@ import { connectQmp, type Qmp } from './qmp.ts';
 import { resumeMachine, saveMachine } from './saved-machine.ts';
 import { qemuVersion } from './version.ts';
 
-/** Nothing of the executor's own environment, which holds the shared secret. */
-const environment = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 /**
  * Reads the word to go on; the end of its input instead means that the executor is gone. No core dump: it would hold the job's
  * memory. `$1`: whether there is a network; `$2`: user.
@@ -73,18 +72,13 @@ async function prepare(spec: VmSpec, options: { survive: boolean }): Promise<Gat
     ],
     {
       cwd: spec.directory,
-      env: environment,
+      env: vmmEnvironment,
       stdio: ['pipe', 'pipe', 'pipe', 'pipe', saved?.fd ?? 'ignore'],
       // Signals to the executor's group (an interrupt at a terminal) are none of the VM's.
       detached: true,
     },
   );
-  const ended = new Promise<string>((resolve) => {
-    child.once('error', (error) => resolve(`it could not be started: ${error.message}`));
-    child.once('exit', (code, signal) =>
-      resolve(signal === null ? `exit status ${code}` : `signal ${signal}`),
-    );
-  });
+  const ended = endOf(child);
   child.stdin?.on('error', () => undefined);
   const { pid } = child;
   if (pid === undefined) throw new VmError(`QEMU: ${await ended}`);
