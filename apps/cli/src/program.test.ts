@@ -297,6 +297,7 @@ describe('the admin token of a local instance', () => {
       const remote = await resolveConnection({ env: {}, cwd: directory }, 'https://kiln.example.com');
       expect(remote).toEqual({
         url: 'https://kiln.example.com',
+        loopback: false,
         token: undefined,
         tokenSource: 'none: KILN_TOKEN is not set',
       });

@@ -2,9 +2,12 @@ import { kilnVersion } from '@kiln/protocol';
 import { Command, CommanderError } from 'commander';
 import { addExecutorCommands } from './commands/executor.ts';
 import { addJobCommands } from './commands/job.ts';
+import { addLogin } from './commands/login.ts';
 import { addRepoCommands } from './commands/repo.ts';
 import { addSecretCommands } from './commands/secret.ts';
 import { addServe } from './commands/serve.ts';
+import { addTokenCommands } from './commands/token.ts';
+import { addUserCommands } from './commands/user.ts';
 import { CliError, type ExitCode, exitCodes } from './errors.ts';
 import type { Invocation } from './invocation.ts';
 import { createOutput } from './output/output.ts';
@@ -38,10 +41,13 @@ export function createProgram(setup: CommandSetup): Command {
     .option('--url <url>', 'address of the instance (KILN_URL, default: http://127.0.0.1:3080)')
     .addHelpText('after', environmentHelp);
   addServe(program, setup);
+  addLogin(program, setup);
   addJobCommands(program, setup);
   addRepoCommands(program, setup);
   addSecretCommands(program, setup);
   addExecutorCommands(program, setup);
+  addUserCommands(program, setup);
+  addTokenCommands(program, setup);
   configureAll(program, (command) =>
     command
       .exitOverride()
@@ -59,8 +65,8 @@ export function createProgram(setup: CommandSetup): Command {
 const environmentHelp = `
 Environment:
   KILN_URL     address of the instance
-  KILN_TOKEN   access token; with an instance on this machine the admin token in KILN_DATA_DIR
-               (default: .kiln) is used where KILN_TOKEN is not set
+  KILN_TOKEN   access token; where it is not set, that of \`kiln login\`, and with an instance on this
+               machine the admin token in KILN_DATA_DIR (default: .kiln)
 
 Exit codes: 0 success, 1 the job failed, 2 the command was not carried out, 3 the job was canceled, 130 interrupted
 `;

@@ -13,7 +13,7 @@ instance; every other command talks to one.
 | variable | meaning |
 | --- | --- |
 | \`KILN_URL\` | address of the instance, \`http://127.0.0.1:3080\` where it is not set; \`--url\` goes first |
-| \`KILN_TOKEN\` | access token. With an instance on this machine's loopback the file \`admin-token\` of the data directory is used where it is not set. There is no option for it: arguments are visible to everybody on the machine |
+| \`KILN_TOKEN\` | access token. Where it is not set, the one that \`kiln login\` made for that address is used; with an instance on this machine's loopback also the file \`admin-token\` of the data directory. There is no option for it: arguments are visible to everybody on the machine |
 | \`KILN_DATA_DIR\` | data directory of the instance on this machine, \`.kiln\` below the working directory where it is not set |
 | \`NO_COLOR\` | set to anything: no colours on terminals |
 

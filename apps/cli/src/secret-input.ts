@@ -10,22 +10,45 @@ import type { Invocation } from './invocation.ts';
  * terminal, else all of standard input, without the line end that `echo` and editors put after it.
  * @throws CliError
  */
-export async function readSecretValue(
-  name: string,
-  invocation: Pick<Invocation, 'stdin' | 'stderr' | 'interrupted'>,
-): Promise<string> {
-  const { stdin } = invocation;
-  const value = stdin.isTTY === true ? await ask(`${name}: `, invocation) : await readAll(stdin);
+export async function readSecretValue(name: string, invocation: Asked): Promise<string> {
+  const value = await readUnseen(name, invocation);
   if (value !== '') return value;
   throw new CliError(`no value was given for ${name}`, {
     hint: `type it when asked, or give it to standard input: kiln secret set ${name} < FILE`,
   });
 }
 
-async function ask(
-  prompt: string,
-  { stdin, stderr, interrupted }: Pick<Invocation, 'stdin' | 'stderr' | 'interrupted'>,
-): Promise<string> {
+/** A password, in the same way. @throws CliError */
+export async function readPassword(name: string, invocation: Asked): Promise<string> {
+  const value = await readUnseen(name, invocation);
+  if (value !== '') return value;
+  throw new CliError('no password was given', { hint: 'type it when asked, or give it to standard input' });
+}
+
+/** A password to be set, which is typed twice because nobody sees it. @throws CliError */
+export async function readNewPassword(name: string, invocation: Asked): Promise<string> {
+  const password = await readPassword(name, invocation);
+  if (invocation.stdin.isTTY !== true) return password;
+  if ((await readPassword(`${name}, again`, invocation)) === password) return password;
+  throw new CliError('that was another password than before');
+}
+
+/** Refuses what was typed after the other arguments; the parser's own refusal would quote it. @throws CliError */
+export function refuseArguments(args: readonly string[], expected: number, secret: string): void {
+  if (args.length <= expected) return;
+  throw new CliError(`${secret} is never an argument: every user of this machine could read it`, {
+    hint: 'it is in the history of your shell now, too; type it when asked, or give it to standard input',
+  });
+}
+
+type Asked = Pick<Invocation, 'stdin' | 'stderr' | 'interrupted'>;
+
+async function readUnseen(name: string, invocation: Asked): Promise<string> {
+  const { stdin } = invocation;
+  return stdin.isTTY === true ? ask(`${name}: `, invocation) : readAll(stdin);
+}
+
+async function ask(prompt: string, { stdin, stderr, interrupted }: Asked): Promise<string> {
   stderr.write(prompt);
   // What is typed is echoed by whoever reads it, here to nobody.
   const nobody = new Writable({ write: (_chunk, _encoding, done) => done() });

@@ -123,8 +123,8 @@ async function readRefusal(response: Response, connection: Connection): Promise<
       : new CliError(message, { hint: `is ${connection.url} a Kiln instance? KILN_URL says so` });
   }
   const { error } = parsed.data;
-  if (response.status === 401) {
-    const hint = `set KILN_TOKEN to an access token (token used: ${connection.tokenSource})`;
+  if (response.status === 401 && error.code === 'unauthenticated') {
+    const hint = `log in with \`kiln login\`, or set KILN_TOKEN to an access token (token used: ${connection.tokenSource})`;
     return new ApiRefusal(401, { ...error, hint });
   }
   return new ApiRefusal(response.status, error);

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import path from 'node:path';
 import { CliError } from '../errors.ts';
 import type { Invocation } from '../invocation.ts';
+import { findLogin } from './stored-logins.ts';
 
 const defaultUrl = 'http://127.0.0.1:3080';
 
@@ -13,18 +14,21 @@ export interface Connection {
   token: string | undefined;
   /** Where the token came from, in words for errors. */
   tokenSource: string;
+  /** On this machine itself. */
+  loopback: boolean;
 }
 
 /**
- * `KILN_URL` (or `--url`) and `KILN_TOKEN`. Without `KILN_TOKEN` the admin token that `kiln serve` left in the data
- * directory is used, but only with an instance on this machine's loopback: it must never travel to another host because
- * somebody set KILN_URL in the wrong directory.
+ * `KILN_URL` (or `--url`) and `KILN_TOKEN`, else what `kiln login` kept for that address. Without either the admin token
+ * that `kiln serve` left in the data directory is used, but only with an instance on this machine's loopback: it must
+ * never travel to another host because somebody set KILN_URL in the wrong directory.
  */
 export async function resolveConnection(
   invocation: Pick<Invocation, 'env' | 'cwd'>,
   urlOption: string | undefined,
 ): Promise<Connection> {
   const url = parseUrl(urlOption ?? (invocation.env['KILN_URL'] || defaultUrl));
+  const instance = { url: url.text, loopback: url.loopback };
   const token = invocation.env['KILN_TOKEN'];
   if (token) {
     if (!/^[\x21-\x7e]+$/.test(token)) {
@@ -32,16 +36,18 @@ export async function resolveConnection(
         hint: 'set it to the token alone, without quotes or line breaks',
       });
     }
-    return { url: url.text, token, tokenSource: 'KILN_TOKEN' };
+    return { ...instance, token, tokenSource: 'KILN_TOKEN' };
   }
-  if (!url.loopback) return { url: url.text, token: undefined, tokenSource: 'none: KILN_TOKEN is not set' };
+  const login = await findLogin(invocation, url.text);
+  if (login) return { ...instance, token: login.token, tokenSource: `kiln login as ${login.user}` };
+  if (!url.loopback) return { ...instance, token: undefined, tokenSource: 'none: KILN_TOKEN is not set' };
   const file = path.join(dataDirectory(invocation), 'admin-token');
   try {
-    return { url: url.text, token: (await readFile(file, 'utf8')).trim(), tokenSource: file };
+    return { ...instance, token: (await readFile(file, 'utf8')).trim(), tokenSource: file };
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
     return {
-      url: url.text,
+      ...instance,
       token: undefined,
       tokenSource: `none: KILN_TOKEN is not set and ${file} could not be read (${code})`,
     };

@@ -12,6 +12,14 @@ export function pageSize(text: string): number {
   return wholeNumber(text, 1, 1000, 'a whole number from 1 to 1000');
 }
 
+export function tokenId(text: string): number {
+  return wholeNumber(text, 1, Number.MAX_SAFE_INTEGER, 'a token is named by its number');
+}
+
+export function days(text: string): number {
+  return wholeNumber(text, 1, 3650, 'a whole number of days from 1 to 3650');
+}
+
 export function priority(text: string): number {
   return wholeNumber(text, -100, 100, 'a whole number from -100 to 100');
 }

@@ -9,10 +9,9 @@ import {
 import { type Command, Option } from 'commander';
 import { z } from 'zod';
 import { segment } from '../api/client.ts';
-import { CliError } from '../errors.ts';
 import { showAge } from '../output/durations.ts';
 import { table } from '../output/table.ts';
-import { readSecretValue } from '../secret-input.ts';
+import { readSecretValue, refuseArguments } from '../secret-input.ts';
 import { type CommandSetup, openSession } from '../session.ts';
 import { pageSize } from './arguments.ts';
 
@@ -54,15 +53,10 @@ export function addSecretCommands(program: Command, { invocation }: CommandSetup
     .description('make a secret, or give it a new value')
     .argument('<key>', 'its name and that of the variable, such as NPM_TOKEN')
     .addOption(scope())
-    // Refused here, because the parser's own refusal would quote the value.
     .allowExcessArguments()
     .addHelpText('after', setExamples)
     .action(async (key: string, options: { scope: SecretScope }, command: Command) => {
-      if (command.args.length > 1) {
-        throw new CliError('a value is never an argument: every user of this machine could read it', {
-          hint: 'it is in the history of your shell now, too; type the value when asked, or give it to standard input',
-        });
-      }
+      refuseArguments(command.args, 1, 'a value');
       const { client, output } = await openSession(command, invocation);
       const value = await readSecretValue(key, invocation);
       const set = await client.call('PUT', pathOf(options.scope, key), secretSetSchema, { body: { value } });

@@ -57,7 +57,7 @@ export function userRoutes(
       onRequest: accounts.authorizeAccount,
       schema: {
         tags,
-        summary: 'Set a password: the own one, or as a site admin anybody’s; ends other sessions of the user',
+        summary: 'Set the own password, or as a site admin that of another; ends other sessions of the user',
         params: byName,
         body: setPasswordSchema,
         response: { 204: z.null() },
