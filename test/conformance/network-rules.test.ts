@@ -5,7 +5,12 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseNetworkReport } from '../../apps/executor/src/runtimes/network/network-report.ts';
 import { type NetworkRules, rulesetFor } from '../../apps/executor/src/runtimes/network/network-rules.ts';
 import { applyRules, listTable } from '../../apps/executor/src/runtimes/network/nft.ts';
-import { forwardPackets, type NetworkNamespace, networkNamespace } from '../kit/network-namespace.ts';
+import {
+  forwardPackets,
+  inNamespace,
+  type NetworkNamespace,
+  networkNamespace,
+} from '../kit/network-namespace.ts';
 import { ip, startNetworkWorld, worldAddresses, worldPort } from '../kit/network-world.ts';
 
 /**
@@ -96,6 +101,19 @@ test('the executor opens ranges and the instance, but no metadata service', asyn
     if (opened.includes(name)) await expectAnswer(address);
     else expect(await reach(address), name).toBe('refused');
   }
+  await applyRules(router.path, `delete table inet ${rules.table}\n`);
+});
+
+test('no job fills the table of connections, which is the whole machine’s', async () => {
+  await applyRules(router.path, rulesetFor(rules));
+  const flood =
+    'for (1 .. 9000) { socket(S, 2, 2, 0); bind(S, pack("S n x12", 2, 20000 + $_)); connect(S, pack("S n C4 x8", 2, 7000, 203, 0, 113, 1)); send(S, "x", 0) }';
+  await inNamespace(client.path, ['perl', '-e', flood]);
+  const count = Number(await inNamespace(router.path, ['cat', '/proc/sys/net/netfilter/nf_conntrack_count']));
+  expect(count).toBeGreaterThan(8000);
+  expect(count).toBeLessThan(8300);
+  const { refused } = parseNetworkReport(await listTable(router.path, rules.table));
+  expect(refused).toContainEqual({ address: '203.0.113.1', protocol: 'udp', port: 7000, reason: 5 });
   await applyRules(router.path, `delete table inet ${rules.table}\n`);
 });
 

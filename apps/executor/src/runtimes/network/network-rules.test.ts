@@ -14,12 +14,13 @@ test('opens the instance by its port only, and single addresses on the machine i
     endpoints: [{ address: '10.0.0.9', port: 3080 }],
     allowedCIDRs: ['10.5.0.0/16', '10.6.0.1/32', 'fd12::/32'],
   });
+  expect(rules).toContain('ip daddr 10.0.0.9 tcp dport 3080 goto pass');
   expect(rules).toContain('ip daddr 10.0.0.9 tcp dport 3080 accept');
   expect(rules).toContain('ip daddr 10.62.0.1 meta l4proto { tcp, udp } th dport 53 redirect to :40053');
   expect(rules).toMatch(/set allowed4 .*10\.5\.0\.0\/16, 10\.6\.0\.1\/32/);
   expect(rules).toMatch(/set single4 .*elements = \{ 10\.6\.0\.1\/32 \}/);
   // The instance comes before the metadata addresses, these before what the executor allows.
-  expect(rules.indexOf('10.0.0.9')).toBeLessThan(rules.indexOf('@metadata4 meta mark'));
+  expect(rules.indexOf('dport 3080 goto pass')).toBeLessThan(rules.indexOf('jump metadata'));
 });
 
 test('reads what the rules have counted and refused', () => {
@@ -67,6 +68,10 @@ test.each([
   [
     { address: '203.0.113.1', protocol: 'gre', reason: 4 },
     'egress blocked: gre 203.0.113.1, protocol; jobs have TCP, UDP and ping',
+  ],
+  [
+    { address: '203.0.113.1', protocol: 'tcp', port: 443, reason: 5 },
+    'egress blocked: tcp 203.0.113.1:443, too many connections; a job has at most 8192 at once',
   ],
 ] as const)('tells the job of what was refused, and why: %o', (flow, line) => {
   expect(refusalLine(flow, judgeOf({ endpoints: [], allowedCIDRs: [] }))).toBe(line);

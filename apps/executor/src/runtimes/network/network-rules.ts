@@ -16,12 +16,21 @@ export interface NetworkRules extends NetworkPolicy {
 }
 
 /** Why a flow was refused, as the rules tell it: a mark on its packets, kept with its destination. */
-export const refusals = { address: 1, machine: 2, nameServer: 3, protocol: 4 } as const;
+export const refusals = { address: 1, machine: 2, nameServer: 3, protocol: 4, flows: 5 } as const;
 
 /** Names of all jobs' interfaces begin with this, in every runtime. */
 const anyJob = 'kb*';
 /** Of destinations that are remembered, for each kind. */
 export const mostRefusals = 64;
+/**
+ * At once, for one job: the kernel has one table of connections for the whole machine, by default of 65,536 or more, and
+ * whoever fills it cuts everybody off.
+ */
+export const mostFlows = 8192;
+/** Of lookups, each of which is a connection too; the resolver answers no more. */
+const lookupsPerSecond = 220;
+/** Of messages about refusals: the machine sends 1000 a second to all. */
+const answersPerSecond = 50;
 const withPorts = '{ tcp, udp, sctp, dccp, udplite }';
 
 /**
@@ -55,15 +64,17 @@ ${sourceRules(rules, link).map(indented).join('')}  }
     meta nfproto ipv4 meta l4proto != ${withPorts} add @refusedOther4 { ip daddr . meta l4proto . meta mark }
     meta nfproto ipv6 meta l4proto != ${withPorts} add @refusedOther6 { ip6 daddr . meta l4proto . meta mark }
     meta l4proto tcp reject with tcp reset
-    reject with icmpx type admin-prohibited
+    limit rate ${answersPerSecond}/second burst ${answersPerSecond} packets reject with icmpx type admin-prohibited
+    drop
   }
-  chain needed {
-${rules.endpoints.map(({ address, port }) => indented(`${destination(address)} tcp dport ${port} accept`)).join('')}    ip daddr @metadata4 ${refuse('address')}
+  chain metadata {
+    ip daddr @metadata4 ${refuse('address')}
     ip6 daddr @metadata6 ${refuse('address')}
   }
   chain pass {
     ct state invalid drop
     ct state { established, related } counter name sent accept
+    ct count over ${mostFlows} ${refuse('flows')}
     meta l4proto { tcp, udp } counter name sent accept
     icmp type echo-request counter name sent accept
     icmpv6 type echo-request counter name sent accept
@@ -72,7 +83,7 @@ ${rules.endpoints.map(({ address, port }) => indented(`${destination(address)} t
   chain outgoing {
     type filter hook forward priority -20; policy accept;
     iifname != ${link} accept
-    jump needed
+${endpointRules(rules, 'goto pass')}    jump metadata
     oifname "${anyJob}" ${refuse('machine')}
     ip daddr @allowed4 goto pass
     ip6 daddr @allowed6 goto pass
@@ -92,13 +103,19 @@ ${rules.endpoints.map(({ address, port }) => indented(`${destination(address)} t
   chain local {
     type filter hook input priority -20; policy accept;
 ${lookupRules(rules, link).map(indented).join('')}    iifname != ${link} accept
-    jump needed
+${endpointRules(rules, 'accept')}    jump metadata
     ip daddr @single4 accept
     ip6 daddr @single6 accept
     ${refuse('machine')}
   }
 ${translations(rules, link)}}
 `;
+}
+
+function endpointRules({ endpoints }: NetworkRules, verdict: string): string {
+  return endpoints
+    .map(({ address, port }) => indented(`${destination(address)} tcp dport ${port} ${verdict}`))
+    .join('');
 }
 
 /** What a job may not even seem to be; refused without an answer, which would go to somebody else. */
@@ -118,7 +135,11 @@ function lookupRules({ lookups }: NetworkRules, link: string): string[] {
   if (lookups === undefined) return [];
   const { gateway, port } = lookups;
   const place = `ip daddr ${gateway} meta l4proto { tcp, udp } th dport ${port}`;
-  return [`${place} iifname ${link} accept`, `${place} iifname != "lo" drop`];
+  return [
+    `${place} iifname ${link} ct state new limit rate over ${lookupsPerSecond}/second burst ${lookupsPerSecond} packets drop`,
+    `${place} iifname ${link} accept`,
+    `${place} iifname != "lo" drop`,
+  ];
 }
 
 function translations({ lookups, masquerade, sources }: NetworkRules, link: string): string {

@@ -1,6 +1,6 @@
 import { isIPv6 } from 'node:net';
 import type { RefusedFlow } from './network-report.ts';
-import { refusals } from './network-rules.ts';
+import { mostFlows, refusals } from './network-rules.ts';
 import type { AddressJudge } from './policy.ts';
 
 /** The line of a job's log for a destination that was refused, with the rule and the setting that would open it. */
@@ -21,6 +21,8 @@ function reason({ address, reason: code }: RefusedFlow, closedBecause: AddressJu
       return 'a name server of its own choice; lookups go through the one that the job is given (EXECUTOR_ALLOWED_CIDRS opens others)';
     case refusals.protocol:
       return 'protocol; jobs have TCP, UDP and ping';
+    case refusals.flows:
+      return `too many connections; a job has at most ${mostFlows} at once`;
     default:
       return closedBecause(address) ?? 'not open to jobs; see EXECUTOR_ALLOWED_CIDRS';
   }
