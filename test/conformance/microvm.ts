@@ -15,7 +15,9 @@ import type { RuntimeUnderTest, UnderTestOptions } from './runtime-under-test.ts
 const run = promisify(execFile);
 
 export interface MicrovmUnderTest extends RuntimeUnderTest {
-  open(options: Parameters<RuntimeUnderTest['open']>[0]): MicrovmRuntime;
+  open(
+    options: Parameters<RuntimeUnderTest['open']>[0] & { bandwidth?: { ingress: number; egress: number } },
+  ): MicrovmRuntime;
 }
 
 /**
