@@ -1,6 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createSession } from './features/accounts/sessions.ts';
 import { addUser, type InstanceUnderTest, startInstanceUnderTest } from './instance-under-test.ts';
@@ -54,8 +52,8 @@ beforeAll(async () => {
   const [{ id: userId = 0 } = {}] = await site.database.query<{ id: number }>(
     `select users.id from users join namespaces on namespaces.id = namespace_id where name = 'dora'`,
   );
-  const config = await readFile(join(site.directory, 'site-config.jsonc'), 'utf8');
-  const executorSecret = /"executors.accessToken": "([^"]+)"/.exec(config)?.[1] ?? '';
+  const shown = await site.call('GET', '/.api/site-config/executor-token');
+  const { accessToken: executorSecret } = shown.json as { accessToken: string };
   await site.submit({ steps: [{ image: 'a', run: 'b' }] });
   const { document } = await site.executor.dequeue();
 

@@ -5,7 +5,6 @@ import { openLocalBlobs } from './blobs/index.ts';
 import {
   claimBlobDirectory,
   dataDirectoryId,
-  hasOtherDirectories,
   lockDataDirectory,
   makeDataDirectory,
 } from './data-directory.ts';
@@ -32,7 +31,13 @@ import {
   jobRoutes,
 } from './features/jobs/index.ts';
 import { createRepositories, type GitEnvironment, repositoryRoutes } from './features/repositories/index.ts';
-import { createSecrets, deleteOldUses, openKeyRing, secretRoutes } from './features/secrets/index.ts';
+import {
+  createSealedTexts,
+  createSecrets,
+  deleteOldUses,
+  openKeyRing,
+  secretRoutes,
+} from './features/secrets/index.ts';
 import { openSiteConfig, siteConfigRoutes } from './features/site-config/index.ts';
 import { healthRoutes } from './health.ts';
 import type { HttpServer } from './http.ts';
@@ -57,7 +62,7 @@ export interface InstanceOptions {
   secretKeyFile?: string | undefined;
   /** Deletes the secrets whose key is lost; else the instance does not start without it. */
   forgetSecrets?: boolean | undefined;
-  /** A site configuration of the operator's, only read; else `site-config.jsonc` in the data directory. */
+  /** A site configuration of the operator's, only read; else it is in the database. */
   siteConfigFile?: string | undefined;
   trustProxy?: TrustProxy | undefined;
   /** A second address that serves `/metrics` only, without a token. */
@@ -92,9 +97,6 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   await using resources = new AsyncDisposableStack();
 
   if (options.databaseURL !== undefined) resources.use(await lockDataDirectory(dataDirectory, log));
-  const siteConfig = resources.use(
-    await openSiteConfig({ dataDirectory, file: options.siteConfigFile, log }),
-  );
   const database = resources.use(
     await openDatabase({ dataDirectory, databaseURL: options.databaseURL, log }),
   );
@@ -111,14 +113,17 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
     forgetSecrets: options.forgetSecrets,
     log,
   });
+  const siteConfig = resources.use(
+    await openSiteConfig({
+      dataDirectory,
+      file: options.siteConfigFile,
+      database,
+      sealedTexts: createSealedTexts(ring),
+      log,
+    }),
+  );
   const directoryId = await dataDirectoryId(dataDirectory);
   await createFirstAdmin({ database, dataDirectory, dataDirectoryId: directoryId, log });
-  if (options.siteConfigFile === undefined && (await hasOtherDirectories(database))) {
-    log.warn(
-      { path: siteConfig.path },
-      'this database was used with another data directory, which may have another shared secret of executors; if several instances share it, give all of them one KILN_SITE_CONFIG_FILE',
-    );
-  }
   const metrics = createMetrics(log);
   const queue = resources.use(await createQueue({ database, log, observer: metrics.queueObserver }));
   const logs = resources.use(

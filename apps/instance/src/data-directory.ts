@@ -92,15 +92,6 @@ export async function claimBlobDirectory(database: Database, directory: string):
   );
 }
 
-/**
- * Whether another data directory was used with this database: several instances share it, or one was moved. Instances
- * that share a database must agree on the site configuration.
- */
-export async function hasOtherDirectories(database: Database): Promise<boolean> {
-  const [row] = await database.query<{ count: number }>('select count(*)::int from data_directories');
-  return (row?.count ?? 0) > 1;
-}
-
 async function idOf(directory: string): Promise<string> {
   const path = join(directory, 'id');
   await writeUnlessThere(path, `${randomUUID()}\n`);

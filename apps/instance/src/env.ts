@@ -11,7 +11,7 @@ const listenAddress = z.string().transform(parsedBy(parseListenAddress));
 export const instanceSettings = z.object({
   KILN_DATA_DIR: z.string().default('./.kiln').meta({
     description:
-      'Directory of everything this instance keeps on this machine: the embedded database, repository mirrors, log archives, the site configuration and the first access token. One running instance per directory.',
+      'Directory of everything this instance keeps on this machine: the embedded database, repository mirrors, log archives and the first access token. One running instance per directory.',
     range: 'a path; made with mode 0700 when it is missing',
   }),
   KILN_LISTEN: listenAddress.default({ host: '127.0.0.1', port: 3080 }).meta({
@@ -32,7 +32,7 @@ export const instanceSettings = z.object({
     }),
   KILN_BLOB_DIR: z.string().optional().meta({
     description:
-      'Directory of log archives and submitted files. Several instance processes on one database need the same one, on a file system that all of them reach; each has a data directory of its own, and all get the same KILN_SITE_CONFIG_FILE.',
+      'Directory of log archives and submitted files. Several instance processes on one database need the same one, on a file system that all of them reach; each has a data directory of its own.',
     range: 'a path; made when it is missing',
     shown: '`blobs` in the data directory',
   }),
@@ -49,9 +49,9 @@ export const instanceSettings = z.object({
   }),
   KILN_SITE_CONFIG_FILE: z.string().optional().meta({
     description:
-      'A site configuration file of yours, such as one from a configuration management. It is read and followed, never written.',
+      'A site configuration file of yours, such as one from a configuration management, in place of the site configuration in the database. It is read and followed; nobody can change it through the instance. Several instance processes on one database need the same one.',
     range: 'a path to a file that exists',
-    shown: '`site-config.jsonc` in the data directory, made at the first start',
+    shown: 'the site configuration in the database, made at the first start',
   }),
   KILN_TRUST_PROXY: z.string().transform(parsedBy(parseTrustProxy)).optional().meta({
     description:

@@ -102,7 +102,10 @@ export async function startInstanceUnderTest(
       if (reply.status !== 201) throw new Error(`${reply.status}: ${reply.text}`);
       return reply.json as JobView;
     },
-    executor: scriptedExecutor(instance.url, directory),
+    executor: scriptedExecutor(instance.url, async () => {
+      const { json } = await call('GET', '/.api/site-config/executor-token');
+      return (json as { accessToken: string }).accessToken;
+    }),
     [Symbol.asyncDispose]: () => moved.disposeAsync(),
   };
 }
@@ -130,12 +133,13 @@ export async function until<Value>(condition: () => Promise<Value | undefined | 
   }
 }
 
-function scriptedExecutor(url: string, directory: string): ScriptedExecutor {
+function scriptedExecutor(url: string, readSecret: () => Promise<string>): ScriptedExecutor {
   const name = 'host-4be4de3f-4f3b-4c67-9c8f-0b3f0d6b3c11';
   const extensions = ['attempt', 'limits'];
-  const readSecret = async () => {
-    const text = await readFile(join(directory, 'site-config.jsonc'), 'utf8');
-    return /"executors.accessToken": "([^"]+)"/.exec(text)?.[1] ?? '';
+  let secret: Promise<string> | undefined;
+  const authorization = async () => {
+    secret ??= readSecret();
+    return `token-executor ${await secret}`;
   };
 
   async function post(route: string, authorization: string, headers: object, body: object): Promise<Reply> {
@@ -160,12 +164,12 @@ function scriptedExecutor(url: string, directory: string): ScriptedExecutor {
     name,
     async heartbeat() {
       const body = { version: 'V2', executorName: name, queueNames: ['jobs'], jobIdsByQueue: [], extensions };
-      const reply = await post('heartbeat', `token-executor ${await readSecret()}`, {}, body);
+      const reply = await post('heartbeat', await authorization(), {}, body);
       if (reply.status !== 200) throw new Error(`heartbeat: ${reply.status} ${reply.text}`);
     },
     async dequeue(extra = {}) {
       const body = { executorName: name, version: '6.10.0', queues: ['jobs'], extensions, ...extra };
-      const reply = await post('dequeue', `token-executor ${await readSecret()}`, {}, body);
+      const reply = await post('dequeue', await authorization(), {}, body);
       return {
         status: reply.status,
         document: reply.status === 200 ? parseJobDocument(reply.json) : undefined,

@@ -19,9 +19,9 @@ ${Object.entries(instanceSettings.shape)
 
 ## Site configuration
 
-A file of JSON in which comments and trailing commas are allowed: \`site-config.jsonc\` in the data directory, or the one that
-\`KILN_SITE_CONFIG_FILE\` names. Changes apply without a restart. A mistake stops the start; a mistake in a later edit is logged
-with its line, and the configuration in force stays. Unknown keys are mistakes.
+JSON in which comments and trailing commas are allowed, in the database or in the file that \`KILN_SITE_CONFIG_FILE\` names
+([site-configuration.md](../site-configuration.md)). Changes apply without a restart. Unknown keys are mistakes. As JSON Schema:
+[site-config.schema.json](site-config.schema.json).
 
 ${Object.entries(siteConfigSchema.shape)
   .map(([key, schema]) => renderKey(key, schema))

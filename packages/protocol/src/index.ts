@@ -12,6 +12,7 @@ export * from './rest/jobs.ts';
 export * from './rest/log-events.ts';
 export * from './rest/repositories.ts';
 export * from './rest/secrets.ts';
+export * from './rest/site-config.ts';
 export * from './versions.ts';
 export * from './wire/job-document.ts';
 export * from './wire/messages.ts';

@@ -257,6 +257,15 @@ create table schema_migrations (
   constraint schema_migrations_pkey PRIMARY KEY (version)
 );
 
+create table sealed_texts (
+  id uuid not null,
+  key_id text not null,
+  wrapped_key bytea not null,
+  sealed_value bytea not null,
+  constraint sealed_texts_pkey PRIMARY KEY (id),
+  constraint sealed_texts_key_id_fkey FOREIGN KEY (key_id) REFERENCES secret_keys(id)
+);
+
 create table secret_keys (
   id text not null,
   created_at timestamp with time zone default now() not null,
@@ -282,6 +291,19 @@ create table sign_in_attempts (
   window_ends_at timestamp with time zone not null,
   constraint sign_in_attempts_pkey PRIMARY KEY (subject_sha256),
   constraint sign_in_attempts_subject_sha256_check CHECK ((length(subject_sha256) = 32))
+);
+
+create table site_config_versions (
+  version integer not null,
+  text_id uuid not null,
+  cause text not null,
+  restored_version integer,
+  user_id bigint,
+  created_at timestamp with time zone default now() not null,
+  constraint site_config_versions_pkey PRIMARY KEY (version),
+  constraint site_config_versions_cause_check CHECK ((cause = ANY (ARRAY['first start'::text, 'file taken over'::text, 'edit'::text, 'rollback'::text]))),
+  constraint site_config_versions_text_id_fkey FOREIGN KEY (text_id) REFERENCES sealed_texts(id) ON DELETE CASCADE,
+  constraint site_config_versions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE SET NULL
 );
 
 create table submitted_files (

@@ -6,7 +6,7 @@ import { decryptValue } from './envelope.ts';
 import { type KeyRing, UnknownKeyError } from './key-ring.ts';
 import { BrokenSealError } from './sealing.ts';
 import { readDockerAuth } from './secret-value.ts';
-import { type StoredSecret, takeSecrets, type WantedSecret } from './store.ts';
+import { bindingOf, type StoredSecret, takeSecrets, type WantedSecret } from './store.ts';
 
 /** A claimed job that is to get its secrets. */
 export interface SecretsRequest {
@@ -61,7 +61,7 @@ function wantedSecrets({ keys, ...job }: SecretsRequest): WantedSecret[] {
 
 async function open({ ring, log }: GiverOptions, secret: StoredSecret): Promise<string | DocumentProblem> {
   try {
-    return await decryptValue(ring, secret);
+    return await decryptValue(ring, bindingOf(secret), secret);
   } catch (err) {
     const { scope, key, version, keyId } = secret;
     log.error({ err, scope, key, version, keyId }, 'a secret cannot be decrypted');

@@ -3,10 +3,11 @@ import { describe, expect, test } from 'vitest';
 import { decryptValue, encryptValue, rewrapKey } from './envelope.ts';
 import { createKeyRing, parseKeys, UnknownKeyError } from './key-ring.ts';
 import { BrokenSealError } from './sealing.ts';
-import type { SecretVersion } from './store.ts';
+import { bindingOf, type SecretVersion } from './store.ts';
 
 const [a, b] = ['a'.repeat(64), 'b'.repeat(64)];
 const version: SecretVersion = { id: randomUUID(), scope: 'JOBS', key: 'TOKEN', version: 1 };
+const binding = bindingOf(version);
 const ringOf = (text: string) => createKeyRing(parseKeys(text));
 
 describe('parseKeys', () => {
@@ -38,17 +39,17 @@ describe('a ring', () => {
   });
 
   test('encrypts with the first key and decrypts with all', async () => {
-    const stored = await encryptValue(ringOf(a), version, 'wörd\n2');
-    expect(await decryptValue(ringOf(`${b} ${a}`), stored)).toBe('wörd\n2');
-    await expect(decryptValue(ringOf(b), stored)).rejects.toThrow(UnknownKeyError);
+    const stored = await encryptValue(ringOf(a), binding, 'wörd\n2');
+    expect(await decryptValue(ringOf(`${b} ${a}`), binding, stored)).toBe('wörd\n2');
+    await expect(decryptValue(ringOf(b), binding, stored)).rejects.toThrow(UnknownKeyError);
 
-    const rewrapped = await rewrapKey(ringOf(`${b} ${a}`), stored);
+    const rewrapped = await rewrapKey(ringOf(`${b} ${a}`), binding, stored);
     expect(rewrapped.keyId).toBe(ringOf(b).currentId);
-    expect(await decryptValue(ringOf(b), { ...stored, ...rewrapped })).toBe('wörd\n2');
+    expect(await decryptValue(ringOf(b), binding, { ...stored, ...rewrapped })).toBe('wörd\n2');
   });
 
   test('never encrypts the same twice', async () => {
-    const [one, two] = await Promise.all([1, 2].map(() => encryptValue(ringOf(a), version, 'same')));
+    const [one, two] = await Promise.all([1, 2].map(() => encryptValue(ringOf(a), binding, 'same')));
     expect(one?.sealedValue).not.toEqual(two?.sealedValue);
     expect(one?.wrappedKey).not.toEqual(two?.wrappedKey);
   });
@@ -63,25 +64,29 @@ describe('what is encrypted does not open', () => {
     ['another scope', { scope: 'BATCHES' }],
     ['an earlier or later version', { version: 2 }],
   ])('as %s', async (_, moved) => {
-    const stored = await encryptValue(ring, version, 'value');
-    await expect(decryptValue(ring, { ...stored, ...moved })).rejects.toThrow(BrokenSealError);
-    // Nor does the value with a data key that was made for where it is now.
-    const other = await encryptValue(ring, { ...version, ...moved }, 'value');
-    await expect(decryptValue(ring, { ...other, sealedValue: stored.sealedValue })).rejects.toThrow(
+    const stored = await encryptValue(ring, binding, 'value');
+    await expect(decryptValue(ring, bindingOf({ ...version, ...moved }), stored)).rejects.toThrow(
       BrokenSealError,
     );
+    // Nor does the value with a data key that was made for where it is now.
+    const other = await encryptValue(ring, bindingOf({ ...version, ...moved }), 'value');
+    await expect(
+      decryptValue(ring, bindingOf({ ...version, ...moved }), { ...other, sealedValue: stored.sealedValue }),
+    ).rejects.toThrow(BrokenSealError);
   });
 
   test('when a bit of it was changed, wherever', async () => {
-    const stored = await encryptValue(ring, version, 'value');
+    const stored = await encryptValue(ring, binding, 'value');
     for (const part of ['sealedValue', 'wrappedKey'] as const) {
       for (const index of stored[part].keys()) {
         const changed = Buffer.from(stored[part]);
         changed[index] = (changed[index] ?? 0) ^ 1;
-        await expect(decryptValue(ring, { ...stored, [part]: changed })).rejects.toThrow(BrokenSealError);
+        await expect(decryptValue(ring, binding, { ...stored, [part]: changed })).rejects.toThrow(
+          BrokenSealError,
+        );
       }
       const short = { ...stored, [part]: stored[part].subarray(0, 20) };
-      await expect(decryptValue(ring, short)).rejects.toThrow(BrokenSealError);
+      await expect(decryptValue(ring, binding, short)).rejects.toThrow(BrokenSealError);
     }
   });
 });

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { startTestDatabase, type TestDatabase } from '../../../../../test/kit/database.ts';
 import { createKeyRing, type KeyRing, parseKeys } from './key-ring.ts';
 import { openKeyRing } from './open-key-ring.ts';
+import { createSealedTexts } from './sealed-texts.ts';
 import { createSecrets, type Secrets } from './secrets.ts';
 
 const [a, b] = ['a'.repeat(64), 'b'.repeat(64)];
@@ -195,4 +196,48 @@ test('of many who set the same secret at once each makes a version', async () =>
   expect(set.map(({ secret }) => secret.version).sort((x, y) => x - y)).toEqual(
     Array.from({ length: 20 }, (_, n) => n + 1),
   );
+});
+
+describe('texts of other rooms', () => {
+  const keep = (ring: KeyRing, text: string) =>
+    db.database.transaction((transaction) => createSealedTexts(ring).keep(transaction, text));
+  const read = (ring: KeyRing, id: string) => createSealedTexts(ring).read(db.database, id);
+
+  test('are encrypted, each bound to its row, and rotated with the secrets', async () => {
+    const old = await open({ key: a });
+    const [one, two] = [await keep(old, 'hunter2-one'), await keep(old, 'hunter2-two')];
+    const rows = await db.database.query<{ sealed_value: Buffer }>('select * from sealed_texts');
+    for (const { sealed_value } of rows) expect(sealed_value.toString('latin1')).not.toContain('hunter2');
+
+    const both = await open({ key: `${b} ${a}` });
+    expect(await secretsWith(both).rotateKey()).toEqual({ keyId: idOf(b), rewrapped: 2, retired: [idOf(a)] });
+    const ring = await open({ key: b });
+    expect(await read(ring, one)).toBe('hunter2-one');
+    await db.database.query(
+      `update sealed_texts set (key_id, wrapped_key, sealed_value) =
+         (select key_id, wrapped_key, sealed_value from sealed_texts where id = $2) where id = $1`,
+      [one, two],
+    );
+    await expect(read(ring, one)).rejects.toThrow('belongs elsewhere');
+    expect(await read(ring, two)).toBe('hunter2-two');
+  });
+
+  test('keep their key in force, and are not encrypted with one that is retired', async () => {
+    const old = await open({ key: a });
+    const both = await open({ key: `${b} ${a}` });
+    await keep(old, 'hunter2');
+    await expect(secretsWith(old).rotateKey()).resolves.toMatchObject({ retired: [idOf(b)] });
+    await open({ key: `${b} ${a}` });
+    await keep(both, 'hunter2');
+    await expect(secretsWith(old).rotateKey()).rejects.toMatchObject({ code: 'unreadable_secret' });
+    await secretsWith(both).rotateKey();
+    await expect(keep(old, 'hunter2')).rejects.toMatchObject({ status: 503, code: 'secret_key_retired' });
+  });
+
+  test('are given up with a key that is lost', async () => {
+    const lost = await keep(await open({ key: a }), 'hunter2');
+    const ring = await open({ key: b, forgetSecrets: true });
+    await expect(read(ring, lost)).rejects.toThrow('there is no sealed text');
+    expect(lines.join()).toContain('"texts":1');
+  });
 });

@@ -46,10 +46,18 @@ async function forgetOthers(transaction: Transaction, ring: KeyRing, log: Logger
     'delete from executor_secrets where key_id <> all($1::text[]) returning key, scope',
     [ring.ids],
   );
+  const texts = await transaction.query(
+    'delete from sealed_texts where key_id <> all($1::text[]) returning id',
+    [ring.ids],
+  );
   const keys = await transaction.query('delete from secret_keys where id <> all($1::text[]) returning id', [
     ring.ids,
   ]);
-  if (keys.length > 0) log.warn({ secrets, keys }, 'deleted the secrets whose key is not there');
+  if (keys.length > 0)
+    log.warn(
+      { secrets, texts: texts.length, keys },
+      'deleted the secrets whose key is not there, and versions of the site configuration',
+    );
 }
 
 function refusal(keyIds: readonly string[], otherwise: string): SecretKeyError {

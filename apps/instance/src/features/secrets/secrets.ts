@@ -2,20 +2,22 @@ import { randomUUID } from 'node:crypto';
 import type { RotatedKey, SecretScope, SecretUseList, SecretView } from '@kiln/protocol';
 import type { Logger } from 'pino';
 import { ApiError } from '../../api-error.ts';
-import { type Database, sqlState } from '../../database/index.ts';
+import type { Database } from '../../database/index.ts';
 import type { DocumentProblem } from '../../queue/index.ts';
 import { encryptValue, rewrapKey } from './envelope.ts';
 import { type GivenSecrets, giveSecrets, type SecretsRequest } from './give-secrets.ts';
-import { type KeyRing, UnknownKeyError, type WrappedKey } from './key-ring.ts';
+import { type KeyRing, UnknownKeyError } from './key-ring.ts';
+import { explainRetiredKey } from './retired-key.ts';
+import { rewrapTexts } from './sealed-texts.ts';
 import { BrokenSealError } from './sealing.ts';
 import { checkSecretValue } from './secret-value.ts';
 import {
+  bindingOf,
   deleteSecret,
   existingKeys,
   listSecrets,
   lockSecret,
   retireKeys,
-  type SecretVersion,
   secretsOfOtherKeys,
   storeSecret,
   storeWrappedKey,
@@ -61,7 +63,6 @@ export interface SecretsOptions {
 }
 
 const rotationBatch = 100;
-const foreignKeyViolation = '23503';
 
 export function createSecrets({ database, ring, log }: SecretsOptions): Secrets {
   return {
@@ -73,17 +74,12 @@ export function createSecrets({ database, ring, log }: SecretsOptions): Secrets 
         const secret = await database.transaction(async (transaction) => {
           const before = await lockSecret(transaction, scope, key);
           const version = { id: before?.id ?? randomUUID(), scope, key, version: (before?.version ?? 0) + 1 };
-          return storeSecret(transaction, await encryptValue(ring, version, value));
+          const sealed = await encryptValue(ring, bindingOf(version), value);
+          return storeSecret(transaction, { ...version, ...sealed });
         });
         return { secret, notices };
       } catch (error) {
-        if (sqlState(error) !== foreignKeyViolation) throw error;
-        throw new ApiError(
-          503,
-          'secret_key_retired',
-          `This instance encrypts with the key ${ring.currentId}, which was retired by a rotation`,
-          'Start it again with the new key first.',
-        );
+        throw explainRetiredKey(error, ring);
       }
     },
 
@@ -115,10 +111,18 @@ export function createSecrets({ database, ring, log }: SecretsOptions): Secrets 
         const secrets = await secretsOfOtherKeys(database, ring.currentId, rotationBatch);
         if (secrets.length === 0) break;
         for (const secret of secrets) {
-          await storeWrappedKey(database, secret, await rewrap(ring, secret));
+          await storeWrappedKey(
+            database,
+            secret,
+            await refuseUnreadable(
+              `The secret ${secret.key} of scope ${secret.scope}`,
+              rewrapKey(ring, bindingOf(secret), secret),
+            ),
+          );
           rewrapped++;
         }
       }
+      rewrapped += await refuseUnreadable('A text that is kept encrypted', rewrapTexts(database, ring));
       const retired = await database.transaction((transaction) => retireKeys(transaction, ring.currentId));
       log.info({ keyId: ring.currentId, rewrapped, retired }, 'the key that encrypts secrets was rotated');
       return { keyId: ring.currentId, rewrapped, retired };
@@ -126,16 +130,17 @@ export function createSecrets({ database, ring, log }: SecretsOptions): Secrets 
   };
 }
 
-async function rewrap(ring: KeyRing, secret: SecretVersion & WrappedKey): Promise<WrappedKey> {
+/** @throws ApiError 409 `unreadable_secret` */
+async function refuseUnreadable<Result>(what: string, rewrapping: Promise<Result>): Promise<Result> {
   try {
-    return await rewrapKey(ring, secret);
+    return await rewrapping;
   } catch (error) {
     if (!(error instanceof UnknownKeyError || error instanceof BrokenSealError)) throw error;
     throw new ApiError(
       409,
       'unreadable_secret',
-      `The secret ${secret.key} of scope ${secret.scope} cannot be decrypted: ${error.message}`,
-      'Set it anew or remove it, then rotate again.',
+      `${what} cannot be decrypted: ${error.message}`,
+      'Start this instance with that key too. A secret that is broken has to be set anew or removed. Then rotate again.',
     );
   }
 }

@@ -1,6 +1,8 @@
 import type { SecretScope, SecretView } from '@kiln/protocol';
 import type { Database, Executable, Transaction } from '../../database/index.ts';
+import type { Binding, SealedText } from './envelope.ts';
 import type { WrappedKey } from './key-ring.ts';
+import { lockSealedTexts } from './sealed-texts.ts';
 
 /** What tells a value from all others, also those of the same secret; what its encryption is bound to. */
 export interface SecretVersion {
@@ -12,8 +14,11 @@ export interface SecretVersion {
 }
 
 /** A value as it is stored. */
-export interface StoredSecret extends SecretVersion, WrappedKey {
-  sealedValue: Buffer;
+export interface StoredSecret extends SecretVersion, SealedText {}
+
+/** Stored values open only with these properties, in this order. */
+export function bindingOf({ id, scope, key, version }: SecretVersion): Binding {
+  return { id, scope, key, version };
 }
 
 /** One secret that a job is to get, with what the log of its uses says about it. */
@@ -157,13 +162,15 @@ export async function storeWrappedKey(
   );
 }
 
-/** Forgets the keys that no secret needs, but for this one. @returns their ids */
+/** Forgets the keys that nothing needs, but for this one. @returns their ids */
 export async function retireKeys(transaction: Transaction, keptId: string): Promise<string[]> {
-  // A secret that is being encrypted with one of them would be found too late.
+  // What is being encrypted with one of them would be found too late.
   await lockSecrets(transaction);
+  await lockSealedTexts(transaction);
   const rows = await transaction.query<{ id: string }>(
     `delete from secret_keys
      where id <> $1 and not exists (select from executor_secrets where key_id = secret_keys.id)
+       and not exists (select from sealed_texts where key_id = secret_keys.id)
      returning id`,
     [keptId],
   );

@@ -3,6 +3,9 @@ import { findNodeAtLocation, type Node, type ParseError, parseTree, printParseEr
 import type { z } from 'zod';
 import { type SiteConfigValues, siteConfigKeys, siteConfigSchema, toValues } from './schema.ts';
 
+/** How `jsonc-parser` is to read a site configuration. */
+export const jsonWithComments = { allowTrailingComma: true, allowEmptyContent: true } as const;
+
 /** The site configuration has mistakes; `mistakes` are lines such as `3: "executors.accessToken" must have ...`. */
 export class SiteConfigError extends Error {
   override readonly name = 'SiteConfigError';
@@ -26,7 +29,7 @@ export class SiteConfigError extends Error {
 export function parseSiteConfig(text: string, path: string): SiteConfigValues {
   const source = text.replace(/^\uFEFF/, '');
   const errors: ParseError[] = [];
-  const root = parseTree(source, errors, { allowTrailingComma: true, allowEmptyContent: true });
+  const root = parseTree(source, errors, jsonWithComments);
   if (errors.length > 0) {
     throw new SiteConfigError(
       path,
@@ -51,7 +54,7 @@ export function parseSiteConfig(text: string, path: string): SiteConfigValues {
 
 function issueMistakes(issue: z.core.$ZodIssue, source: string, root: Node | undefined): string[] {
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => `${lineOfKey(source, root, key)}: unknown key "${key}"${suggestion(key)}`);
+    return issue.keys.map((key) => `${lineOfKey(source, root, key)}: ${unknownKey(key)}`);
   }
   const location = issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part));
   const node = root && findNodeAtLocation(root, location);
@@ -98,6 +101,11 @@ function syntaxMistake(error: ParseError): string {
     .replace(/([a-z])([A-Z])/g, '$1 $2')
     .toLowerCase();
   return `not valid JSON here (${words})`;
+}
+
+/** `unknown key "x": did you mean "y"?` */
+export function unknownKey(key: string): string {
+  return `unknown key "${key}"${suggestion(key)}`;
 }
 
 function suggestion(key: string): string {

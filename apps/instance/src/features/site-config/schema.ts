@@ -1,13 +1,29 @@
 import { parseByteSize } from '@kiln/protocol';
 import { z } from 'zod';
 
-/** What stands in place of a secret wherever the configuration is shown. Never a secret itself. */
+/** What stands in place of a secret wherever the configuration is shown. No secret can look like it. */
+export function hiddenSecretMark(id: string): string {
+  return `hidden secret ${id}`;
+}
+
+/** The id in a mark; undefined for any other text. */
+export function hiddenSecretId(text: string): string | undefined {
+  return /^hidden secret ([0-9a-f]{8})$/.exec(text)?.[1];
+}
+
+/** What other programs put in place of secrets that they hide. */
 const redactedWord = 'REDACTED';
 
 const sharedSecret = z
   .string()
+  .meta({ writeOnly: true, pattern: '^([!-~]{20,}|hidden secret [0-9a-f]{8})$' })
   .refine((value) => value !== redactedWord, {
     error: `is the word ${redactedWord}, which stands for a secret that was hidden: write the secret itself`,
+    abort: true,
+  })
+  .refine((value) => hiddenSecretId(value) === undefined, {
+    error: 'stands for a hidden secret that is not in the version before: write the secret itself',
+    abort: true,
   })
   .refine((value) => value.length >= 20, { error: 'must have at least 20 characters' })
   // It travels in an HTTP header, and as the value of an environment variable.
@@ -17,19 +33,29 @@ const sharedSecret = z
 
 const httpURL = z
   .string()
+  .meta({ pattern: '^https?://' })
   .refine((text) => isPlainURL(text), {
     error:
       'must be an http or https URL such as "https://kiln.example.com", without query, fragment or password',
   })
   .transform((text) => text.replace(/\/+$/, ''));
 
+const smallestLogBytes = 1024 * 1024;
+
 const byteSize = z
-  .union([z.int(), z.string()], { error: 'must be a size such as "2GiB"' })
+  .union(
+    [
+      z.int().meta({ minimum: smallestLogBytes }),
+      z.string().meta({ pattern: '^\\s*[0-9.]+\\s*[KMGTPkmgtp]?[iI]?[bB]?\\s*$' }),
+    ],
+    { error: 'must be a size such as "2GiB"' },
+  )
   .transform((value, context) => {
     try {
       return typeof value === 'number' ? value : parseByteSize(value);
-    } catch (error) {
-      context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : String(error) });
+    } catch {
+      // The error itself would quote the value.
+      context.addIssue({ code: 'custom', message: 'is not a size such as "2GiB"' });
       return z.NEVER;
     }
   });
@@ -58,7 +84,7 @@ export const siteConfigSchema = z.strictObject({
     description: 'Audit records are deleted after this many days.',
   }),
   'logs.maxBytesPerJob': byteSize
-    .pipe(z.int().min(1024 * 1024, { error: 'must be at least 1 MiB' }))
+    .pipe(z.int().min(smallestLogBytes, { error: 'must be at least 1 MiB' }))
     .default(2 * 1024 ** 3)
     .meta({
       description:
@@ -68,6 +94,15 @@ export const siteConfigSchema = z.strictObject({
 type SiteConfigKeys = z.infer<typeof siteConfigSchema>;
 
 export const siteConfigKeys: readonly string[] = Object.keys(siteConfigSchema.shape);
+
+/** Keys whose strings are secrets, also those in arrays. */
+export const secretKeys: ReadonlySet<string> = new Set(
+  Object.entries(siteConfigSchema.shape)
+    .filter(([, schema]) =>
+      JSON.stringify(z.toJSONSchema(schema, { io: 'input' })).includes('"writeOnly":true'),
+    )
+    .map(([key]) => key),
+);
 
 /** The site configuration in force, as rooms read it. */
 export interface SiteConfigValues {

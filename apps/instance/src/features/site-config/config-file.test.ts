@@ -1,9 +1,9 @@
-import { mkdir, mkdtemp, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { openSiteConfig } from './site-config.ts';
+import { openConfigFile } from './config-file.ts';
 
 let dataDirectory: string;
 let lines: { level: number; msg: string; problem?: string }[];
@@ -15,25 +15,12 @@ beforeEach(async () => {
 });
 afterEach(() => rm(dataDirectory, { recursive: true, force: true }));
 
-describe('openSiteConfig', () => {
-  test('makes a file with a shared secret at the first start, readable by its owner only, and keeps it', async () => {
-    const first = await openSiteConfig({ dataDirectory, log });
-    const [token] = first.current().executorTokens;
-    await first[Symbol.asyncDispose]();
-    expect(token).toMatch(/^[0-9a-f]{64}$/);
-    expect((await stat(first.path)).mode & 0o777).toBe(0o600);
-    await using again = await openSiteConfig({ dataDirectory, log });
-    expect(again.current().executorTokens).toEqual([token]);
-    expect(JSON.stringify(lines)).not.toContain(token);
-  });
-
+describe('openConfigFile', () => {
   test('never writes a file of the operator; without a secret in it executors are not configured', async () => {
     const file = join(dataDirectory, 'mine.jsonc');
-    await expect(openSiteConfig({ dataDirectory, file, log })).rejects.toThrow(
-      /mine\.jsonc:1: cannot be read/,
-    );
+    await expect(openConfigFile({ file, log })).rejects.toThrow(/mine\.jsonc:1: cannot be read/);
     await writeFile(file, '{"externalURL": "https://kiln.example.com"}');
-    await using config = await openSiteConfig({ dataDirectory, file, log });
+    await using config = await openConfigFile({ file, log });
     expect(config.current().executorTokens).toEqual([]);
     expect(await readFile(file, 'utf8')).toBe('{"externalURL": "https://kiln.example.com"}');
   });
@@ -41,7 +28,7 @@ describe('openSiteConfig', () => {
   test('applies edits, also by replacing the file, and keeps what is in force when an edit is broken', async () => {
     const file = join(dataDirectory, 'mine.jsonc');
     await writeFile(file, '{"retention.jobsDays": 1}');
-    await using config = await openSiteConfig({ dataDirectory, file, log, rereadSeconds: 60 });
+    await using config = await openConfigFile({ file, log, rereadSeconds: 60 });
     const jobsDays = () => config.current().retention.jobsDays;
 
     await writeFile(`${file}.new`, '{"retention.jobsDays": 2}');
@@ -67,15 +54,33 @@ describe('openSiteConfig', () => {
     await mkdir(dirname(target));
     await symlink(target, file);
     await writeFile(target, '{"retention.jobsDays": 1}');
-    await using config = await openSiteConfig({ dataDirectory, file, log, rereadSeconds: 0.05 });
+    await using config = await openConfigFile({ file, log, rereadSeconds: 0.05 });
     await writeFile(target, '{"retention.jobsDays": 2}');
     await vi.waitFor(() => expect(config.current().retention.jobsDays).toBe(2), { timeout: 5000 });
   });
 
   test('a mistake stops the start', async () => {
-    await writeFile(join(dataDirectory, 'site-config.jsonc'), '{"nope": 1}');
-    await expect(openSiteConfig({ dataDirectory, log })).rejects.toThrow(
-      /site-config\.jsonc:1: unknown key "nope"/,
-    );
+    const file = join(dataDirectory, 'mine.jsonc');
+    await writeFile(file, '{"nope": 1}');
+    await expect(openConfigFile({ file, log })).rejects.toThrow(/mine\.jsonc:1: unknown key "nope"/);
+  });
+
+  test('shows its text without secrets, whose marks stay the same while it is edited', async () => {
+    const file = join(dataDirectory, 'mine.jsonc');
+    const secret = 'hunter2-hunter2-hunter2';
+    await writeFile(file, `{"executors.accessToken": "${secret}"}`);
+    await using config = await openConfigFile({ file, log, rereadSeconds: 60 });
+    const before = await config.show();
+    expect(before).toEqual({
+      text: expect.stringMatching(/"hidden secret [0-9a-f]{8}"/),
+      file,
+      latest: null,
+    });
+    await writeFile(file, `// ${secret}\n{"executors.accessTokens": ["${secret}"]}`);
+    await config.reload();
+    const mark = /hidden secret [0-9a-f]{8}/.exec(before.text)?.[0];
+    expect((await config.show()).text).toBe(`// ${mark}\n{"executors.accessTokens": ["${mark}"]}`);
+    expect(JSON.stringify(lines)).not.toContain(secret);
+    expect(config.history).toBeUndefined();
   });
 });
