@@ -55,12 +55,12 @@ test('a damaged snapshot costs time, and no job', async () => {
   const warnings: string[] = [];
   await using runtime = under.open({ dataDirectory: directory.path, warnings });
   // Of a shape of its own: the others are of all tests.
-  const limits = { memoryBytes: 192 * 1024 ** 2 };
-  await (await startJob(runtime, under, directory.path, { limits }))[Symbol.asyncDispose]();
+  const options = { limits: { memoryBytes: 192 * 1024 ** 2 }, network: 'public' } as const;
+  await (await startJob(runtime, under, directory.path, options))[Symbol.asyncDispose]();
   const snapshot = await newestSnapshot(directory.path);
   await truncate(snapshot, 1024 * 1024);
 
-  await using job = await startJob(runtime, under, directory.path, { limits });
+  await using job = await startJob(runtime, under, directory.path, options);
   expect((await job.run('echo works')).stdout).toBe('works\n');
   expect(job.notices.join('\n')).toContain('it boots instead');
   expect(warnings.join('\n')).toContain('could not go on from a snapshot');

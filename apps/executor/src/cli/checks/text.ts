@@ -14,9 +14,9 @@ export function checksText(checks: readonly Check[]): string {
 
 function summary(checks: readonly Check[]): string {
   const count = (state: Check['state']): number => checks.filter((check) => check.state === state).length;
-  const [errors, warnings] = [count('error'), count('warning')];
+  const [fine, warnings, errors] = [count('ok'), count('warning'), count('error')];
   const parts = [
-    plural(count('ok'), 'check is fine', 'checks are fine'),
+    ...(fine === 0 ? [] : [plural(fine, 'check is fine', 'checks are fine')]),
     ...(warnings === 0 ? [] : [plural(warnings, 'warning', 'warnings')]),
     ...(errors === 0 ? [] : [plural(errors, 'error', 'errors')]),
   ];

@@ -107,6 +107,6 @@ export function choiceFinding(choice: ChosenVmm | Unusable): Finding {
     check: 'kvm',
     severity: 'warning',
     message: `VMs run under software emulation, several times slower than the machine: ${choice.because}`,
-    fix: 'Use a machine with hardware virtualisation (bare metal, or nested virtualisation turned on), load the kvm module, and let the group of /dev/kvm use it (chmod 660).',
+    fix: 'Use a machine with hardware virtualisation (bare metal, or nested virtualisation turned on), and load the kvm module.',
   };
 }

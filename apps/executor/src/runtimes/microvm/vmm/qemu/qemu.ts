@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -29,16 +29,19 @@ import { qemuVersion } from './version.ts';
 
 /**
  * Reads the word to go on; the end of its input instead means that the executor is gone. No core dump: it would hold the job's
- * memory. `$1`: whether there is a network; `$2`: user.
+ * memory. The devices that it needs are not everywhere open to its user, nor need they be: it gets some of its own, in its own view of
+ * /dev. `$1`: user; `$2`: whether there is a network; `$3`: the accelerator.
  */
 const gate = `
 ulimit -c 0
 read -r word && [ "$word" = go ] || exit
-if [ "$1" = network ]; then
-  # Not everywhere open to everybody, as Linux means it to be: the VM's user gets a device of its own, in this process's own view of /dev.
-  mknod -m 0600 tun c 10 200 && chown "$2" tun && mount --bind tun /dev/net/tun || exit
-fi
-shift 2
+device() {
+  # One of an earlier try may be there.
+  rm -f "$2" && mknod -m 0600 "$2" c 10 "$3" && chown "$1" "$2" && mount --bind "$2" "$4"
+}
+[ "$2" = alone ] || device "$1" tun 200 /dev/net/tun || exit
+[ "$3" = tcg ] || device "$1" kvm 232 /dev/kvm || exit
+shift 3
 exec "$@" </dev/null
 `;
 
@@ -66,8 +69,8 @@ async function prepare(spec: VmSpec, options: { survive: boolean }): Promise<Gat
     'unshare',
     [
       ...['--net', '--ipc', '--mount', '--', 'sh', '-c', gate, spec.name],
-      ...[spec.network === undefined ? 'alone' : 'network', String(spec.uid)],
-      ...(await unprivileged(spec, options)),
+      ...[String(spec.uid), spec.network === undefined ? 'alone' : 'network', spec.accelerator],
+      ...unprivileged(spec, options),
       ...qemuArguments(spec),
     ],
     {
@@ -166,14 +169,12 @@ async function plugDrive(qmp: Qmp, drive: Drive): Promise<void> {
 }
 
 /** Runs what follows as the VM's user, without any right beyond it. */
-async function unprivileged(spec: VmSpec, options: { survive: boolean }): Promise<string[]> {
-  const groups =
-    spec.accelerator === 'kvm' ? [`--groups=${(await stat('/dev/kvm')).gid}`] : ['--clear-groups'];
+function unprivileged(spec: VmSpec, options: { survive: boolean }): string[] {
   return [
     'setpriv',
     `--reuid=${spec.uid}`,
     `--regid=${spec.uid}`,
-    ...groups,
+    '--clear-groups',
     '--bounding-set=-all',
     '--inh-caps=-all',
     '--no-new-privs',
