@@ -118,6 +118,8 @@ export function createResolver(warn: (message: string, error: unknown) => void):
           child.stdin?.end();
           // It stays for a network that outlives this process.
           if ([...jobs.values()].some(({ outlives }) => outlives)) return;
+          // This process waits for it now, and has nothing else to do any more.
+          child.ref();
           const isOver = await Promise.race([exited, wait(endMilliseconds, undefined, { ref: false })]);
           if (isOver === undefined) child.kill('SIGKILL');
           await exited;
