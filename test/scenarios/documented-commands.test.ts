@@ -10,7 +10,13 @@ import { testImages } from '../kit/images.ts';
 import { startTestSite, type TestSite } from '../kit/processes.ts';
 
 const run = promisify(execFile);
-const documents = ['README.md', 'docs/secrets.md', 'docs/registries.md'];
+/** With something that their commands print. */
+const documents = [
+  ['README.md', 'hello'],
+  ['docs/secrets.md', 'hello'],
+  ['docs/registries.md', 'hello'],
+  ['docs/site-configuration.md', '+  "logs.maxBytesPerJob": "512MiB"'],
+] as const;
 
 let dockerd: Dockerd;
 let site: TestSite;
@@ -29,7 +35,7 @@ afterAll(async () => {
 });
 
 describe('what the documents mark as runnable runs', () => {
-  it.each(documents)('%s', async (document) => {
+  it.each(documents)('%s', async (document, printed) => {
     const text = await readFile(path.join(checkout, document), 'utf8');
     const blocks = [...text.matchAll(/^```sh run\n([\s\S]*?)^```$/gm)].map(([, block = '']) => block);
     expect(blocks.length).toBeGreaterThan(0);
@@ -38,7 +44,7 @@ describe('what the documents mark as runnable runs', () => {
         cwd: checkout,
         env: programEnvironment({ KILN_URL: site.instance.url, KILN_TOKEN: site.instance.adminToken }),
       });
-      expect(stdout).toContain('hello');
+      expect(stdout).toContain(printed);
     }
   });
 });

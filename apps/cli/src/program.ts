@@ -1,5 +1,6 @@
 import { kilnVersion } from '@kiln/protocol';
 import { Command, CommanderError } from 'commander';
+import { addConfigCommands } from './commands/config.ts';
 import { addExecutorCommands } from './commands/executor.ts';
 import { addJobCommands } from './commands/job.ts';
 import { addLogin } from './commands/login.ts';
@@ -46,6 +47,7 @@ export function createProgram(setup: CommandSetup): Command {
   addRepoCommands(program, setup);
   addSecretCommands(program, setup);
   addExecutorCommands(program, setup);
+  addConfigCommands(program, setup);
   addUserCommands(program, setup);
   addTokenCommands(program, setup);
   configureAll(program, (command) =>

@@ -8,13 +8,18 @@ import type { Invocation } from './invocation.ts';
 /**
  * A value that no list of processes, shell history or screen shows: a line typed unseen where standard input is a
  * terminal, else all of standard input, without the line end that `echo` and editors put after it.
+ * @param command what reads it, for the hint
  * @throws CliError
  */
-export async function readSecretValue(name: string, invocation: Asked): Promise<string> {
+export async function readSecretValue(
+  name: string,
+  invocation: Asked,
+  command = `kiln secret set ${name}`,
+): Promise<string> {
   const value = await readUnseen(name, invocation);
   if (value !== '') return value;
   throw new CliError(`no value was given for ${name}`, {
-    hint: `type it when asked, or give it to standard input: kiln secret set ${name} < FILE`,
+    hint: `type it when asked, or give it to standard input: ${command} < FILE`,
   });
 }
 

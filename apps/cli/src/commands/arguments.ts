@@ -16,6 +16,10 @@ export function tokenId(text: string): number {
   return wholeNumber(text, 1, Number.MAX_SAFE_INTEGER, 'a token is named by its number');
 }
 
+export function configVersion(text: string): number {
+  return wholeNumber(text, 1, 2 ** 31 - 1, 'a version is named by its number, see kiln config history');
+}
+
 export function days(text: string): number {
   return wholeNumber(text, 1, 3650, 'a whole number of days from 1 to 3650');
 }
