@@ -6,7 +6,7 @@ import { encodings } from '../kit/encodings.ts';
 import { testImages } from '../kit/images.ts';
 import { databaseText, type HostileSite, startHostileSite } from './site.ts';
 
-/** Executor secrets that jobs have used, looked for in everything that instance and executor keep or write. */
+/** Executor secrets that jobs have used, and one of the site configuration, looked for in everything that instance and executor keep or write. */
 
 const odd = `pä55 wörd/of+the=job & "mö're" <\\$x> 😀`;
 const values = {
@@ -19,6 +19,8 @@ const registries = {
   auths: { 'registry.invalid': { auth: Buffer.from(`user:${registryPassword}`).toString('base64') } },
 };
 const replaced = `replaced ${odd}`;
+/** Of executors, in the site configuration. */
+const sharedSecret = `shared-${randomBytes(12).toString('hex')}`;
 /** Stored as it is, with the job: what proves that looking finds what is there. */
 const marker = `marker-${randomBytes(8).toString('hex')}`;
 
@@ -33,6 +35,10 @@ beforeAll(async () => {
   await set('TOKEN', replaced);
   for (const [key, value] of Object.entries(values)) await set(key, value);
   await set('DOCKER_AUTH_CONFIG', JSON.stringify(registries));
+  const shared = await site.site.kiln(['config', 'set', 'executors.accessTokens'], {
+    stdin: JSON.stringify([sharedSecret]),
+  });
+  expect(shared).toMatchObject({ code: 0 });
   const id = await site.submit({
     steps: [
       {
@@ -76,6 +82,7 @@ describe.each([
   ['a value of several KiB', values.PEM],
   ['a line of it', values.PEM.split('\n')[40] ?? ''],
   ['the password of a registry', registryPassword],
+  ['a shared secret in the site configuration', sharedSecret],
 ])('%s', (_, text) => {
   it('is known in more than 20 forms', () => {
     expect(text.length).toBeGreaterThan(20);

@@ -12,9 +12,11 @@ export class SiteConfigError extends Error {
   readonly path: string;
   readonly mistakes: readonly string[];
 
-  constructor(path: string, mistakes: readonly string[]) {
+  /** @param hint what to do, where that is not plain from the mistakes */
+  constructor(path: string, mistakes: readonly string[], hint?: string) {
+    const lines = mistakes.map((mistake) => `  ${path}:${mistake}`);
     super(
-      `The site configuration is not valid:\n${mistakes.map((mistake) => `  ${path}:${mistake}`).join('\n')}`,
+      ['The site configuration is not valid:', ...lines, ...(hint === undefined ? [] : [hint])].join('\n'),
     );
     this.path = path;
     this.mistakes = mistakes;

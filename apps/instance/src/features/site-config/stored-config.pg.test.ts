@@ -86,6 +86,17 @@ describe('a configuration in the database', () => {
     await vi.waitFor(() => expect(config.current().retention.jobsDays).toBe(9), atOnce);
   });
 
+  test('is made anew when the key that it was encrypted with is given up', async () => {
+    const before = await open();
+    await before[Symbol.asyncDispose]();
+    const options = { database: db.database, dataDirectory: directory, key: 'b'.repeat(64), log };
+    sealedTexts = createSealedTexts(await openKeyRing({ ...options, forgetSecrets: true }));
+    await using after = await open();
+    expect(after.current().executorTokens).toEqual([expect.stringMatching(/^[0-9a-f]{64}$/)]);
+    expect(after.current().executorTokens).not.toEqual(before.current().executorTokens);
+    expect((await after.show()).latest).toMatchObject({ version: 1, cause: 'first start' });
+  });
+
   test('is not begun with a file that has mistakes', async () => {
     await writeFile(join(directory, 'site-config.jsonc'), `{"executors.acessToken": "${secret}"}`);
     await expect(open()).rejects.toThrow(/site-config\.jsonc:1: unknown key "executors\.acessToken"/);

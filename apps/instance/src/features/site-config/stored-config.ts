@@ -71,9 +71,10 @@ async function explainBadVersion(reading: Promise<ReadConfig>): Promise<ReadConf
     return await reading;
   } catch (error) {
     if (!(error instanceof SiteConfigError)) throw error;
-    throw new SiteConfigError(error.path, [
-      ...error.mistakes,
-      'another version of Kiln made it: start that one to change it, or this one with KILN_SITE_CONFIG_FILE',
-    ]);
+    throw new SiteConfigError(
+      error.path,
+      error.mistakes,
+      'Another version of Kiln made it. Start that one to change it, or this one with KILN_SITE_CONFIG_FILE.',
+    );
   }
 }
