@@ -110,3 +110,61 @@ describe('kiln token', () => {
     expect((await kiln(['token', 'revoke', 'builds'], instance)).exitCode).toBe(2);
   });
 });
+
+describe('kiln org', () => {
+  const organization = {
+    name: 'acme',
+    role: 'admin',
+    createdAt,
+    members: [
+      { name: 'dora', role: 'admin' },
+      { name: 'emil', role: 'member' },
+    ],
+  };
+
+  it('list and show say who is in which', async () => {
+    await using instance = await scriptedInstance({
+      'GET /.api/organizations': { organizations: [{ ...organization, members: 2 }] },
+      'GET /.api/organizations/acme': organization,
+    });
+    expect((await kiln(['org', 'list'], instance)).stdout).toBe('NAME  YOU    MEMBERS\nacme  admin  2\n');
+    expect((await kiln(['org', 'show', 'acme'], instance)).stdout).toBe(
+      'NAME  ROLE\ndora  admin\nemil  member\n',
+    );
+  });
+
+  it('create, add, remove and delete do what they say', async () => {
+    const done: Parameters<typeof scriptedInstance>[0][string] = (_request, response) =>
+      response.writeHead(204).end();
+    await using instance = await scriptedInstance({
+      'POST /.api/organizations': organization,
+      'PUT /.api/organizations/acme/members/emil': done,
+      'DELETE /.api/organizations/acme/members/emil': done,
+      'DELETE /.api/organizations/acme': done,
+    });
+    const printed: string[] = [];
+    for (const args of [
+      ['create', 'acme', '--admin', 'dora'],
+      ['add', 'acme', 'emil'],
+      ['add', 'acme', 'emil', '--admin'],
+      ['remove', 'acme', 'emil'],
+      ['delete', 'acme'],
+    ]) {
+      printed.push((await kiln(['org', ...args], instance)).stdout);
+    }
+    expect(printed).toEqual([
+      'acme: created\n',
+      'emil: member of acme\n',
+      'emil: admin of acme\n',
+      'emil: removed from acme\n',
+      'acme: deleted\n',
+    ]);
+    expect(instance.bodies).toEqual([
+      { name: 'acme', admin: 'dora' },
+      { role: 'member' },
+      { role: 'admin' },
+      undefined,
+      undefined,
+    ]);
+  });
+});

@@ -4,6 +4,7 @@ import { addConfigCommands } from './commands/config.ts';
 import { addExecutorCommands } from './commands/executor.ts';
 import { addJobCommands } from './commands/job.ts';
 import { addLogin } from './commands/login.ts';
+import { addOrgCommands } from './commands/org.ts';
 import { addRepoCommands } from './commands/repo.ts';
 import { addSecretCommands } from './commands/secret.ts';
 import { addServe } from './commands/serve.ts';
@@ -49,6 +50,7 @@ export function createProgram(setup: CommandSetup): Command {
   addExecutorCommands(program, setup);
   addConfigCommands(program, setup);
   addUserCommands(program, setup);
+  addOrgCommands(program, setup);
   addTokenCommands(program, setup);
   configureAll(program, (command) =>
     command

@@ -29,6 +29,10 @@ const operations: Record<string, 'public' | 'read' | 'jobs' | 'account'> = {
   'DELETE /.api/access-tokens/{id}': 'account',
   'GET /.api/user': 'account',
   'PUT /.api/users/{name}/password': 'account',
+  'GET /.api/organizations': 'account',
+  'GET /.api/organizations/{name}': 'account',
+  'PUT /.api/organizations/{name}/members/{user}': 'account',
+  'DELETE /.api/organizations/{name}/members/{user}': 'account',
 };
 
 type Operation = {

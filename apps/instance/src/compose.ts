@@ -14,8 +14,10 @@ import { executorApi } from './executor-api/index.ts';
 import {
   createAccounts,
   createFirstAdmin,
+  createOrganizations,
   createUsers,
   deleteExpiredSignIns,
+  organizationRoutes,
   sessionRoutes,
   tokenRoutes,
   userRoutes,
@@ -137,10 +139,9 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   );
   const externalURL = () => siteConfig.current().externalURL;
   const accounts = createAccounts({ database, externalURL, log });
-  const users = createUsers({
-    database,
-    cancelJobs: (namespaceId) => cancelAllJobs(database, queue, namespaceId),
-  });
+  const cancelJobs = (namespaceId: number) => cancelAllJobs(database, queue, namespaceId);
+  const users = createUsers({ database, cancelJobs });
+  const organizations = createOrganizations({ database, cancelJobs });
   const repositories = resources.use(
     createRepositories({
       database,
@@ -220,6 +221,7 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
     sessionRoutes(scope, { database, accounts, users, externalURL });
     tokenRoutes(scope, { database, accounts });
     userRoutes(scope, { users, accounts });
+    organizationRoutes(scope, { organizations, accounts });
     repositoryRoutes(scope, { repositories, accounts });
     executorRoutes(scope, { executors, accounts });
     secretRoutes(scope, { secrets, accounts });

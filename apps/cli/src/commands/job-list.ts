@@ -10,16 +10,17 @@ export function addJobList(job: Command, { invocation }: CommandSetup): void {
     .description('list jobs, newest first')
     .addOption(new Option('--state <state>', 'only jobs in this state').choices(jobStates))
     .addOption(new Option('--queue <name>', 'only jobs of this queue').choices(queueNames))
+    .option('--namespace <name>', 'only jobs of this user or organization')
     .option('--first <number>', 'how many', pageSize, 30)
     .option('--after <cursor>', 'go on where an earlier list ended')
     .action(
       async (
-        options: { state?: string; queue?: string; first: number; after?: string },
+        options: { state?: string; queue?: string; namespace?: string; first: number; after?: string },
         command: Command,
       ) => {
         const { client, output } = await openSession(command, invocation);
         const query = new URLSearchParams({ first: String(options.first) });
-        for (const name of ['state', 'queue', 'after'] as const) {
+        for (const name of ['state', 'queue', 'namespace', 'after'] as const) {
           const value = options[name];
           if (value !== undefined) query.set(name, value);
         }

@@ -211,6 +211,17 @@ create table namespaces (
   constraint namespaces_name_check CHECK (((length(name) >= 1) AND (length(name) <= 255)))
 );
 
+create table organization_members (
+  organization_id bigint not null,
+  user_id bigint not null,
+  role text not null,
+  created_at timestamp with time zone default now() not null,
+  constraint organization_members_pkey PRIMARY KEY (organization_id, user_id),
+  constraint organization_members_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES namespaces(id) ON DELETE CASCADE,
+  constraint organization_members_role_check CHECK ((role = ANY (ARRAY['member'::text, 'admin'::text]))),
+  constraint organization_members_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
 create table past_attempts (
   job_id bigint not null,
   attempt integer not null,
@@ -378,6 +389,8 @@ CREATE INDEX lanes_waiting_plain ON public.lanes USING btree (queue, served) WHE
 CREATE INDEX log_blobs_by_job ON public.log_blobs USING btree (job_id);
 
 CREATE UNIQUE INDEX namespaces_name ON public.namespaces USING btree (lower(name));
+
+CREATE INDEX organization_members_user ON public.organization_members USING btree (user_id);
 
 CREATE INDEX sessions_user ON public.sessions USING btree (user_id);
 

@@ -1,3 +1,4 @@
+import type { OrganizationRole } from '@kiln/protocol';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { ApiError } from '../../api-error.ts';
@@ -13,6 +14,8 @@ export interface Namespace {
   name: string;
   kind: 'user' | 'organization';
 }
+
+export type NamespaceRole = 'owner' | OrganizationRole;
 
 /**
  * Who may come in: `onRequest` hooks, which refuse before a body is read. What a user may do to one job or one account
@@ -30,10 +33,15 @@ export interface Accounts {
   /** As `authorizeAccount`, and 403 `forbidden` unless the user is a site admin. */
   authorizeSiteAdmin(request: FastifyRequest): Promise<void>;
   /**
-   * The namespace in whose name a principal may act; its own when `name` is undefined.
+   * The namespace in whose name a principal may act: its own (also when `name` is undefined), that of an organization
+   * that it is in, for site admins any.
    * @throws ApiError 400 `unknown_namespace`, also for one that the principal may not use
    */
   namespaceFor(principal: Principal, name: string | undefined): Promise<Namespace>;
+  /** What a principal is in a namespace: `owner` of its own, or its role in an organization. */
+  roleIn(principal: Principal, namespaceId: number): Promise<NamespaceRole | undefined>;
+  /** Ids of the namespaces in which a principal is something: its own, and its organizations. */
+  namespacesOf(principal: Principal): Promise<number[]>;
   /** Names by id, for views; those of deleted namespaces are absent. */
   namespaceNames(ids: readonly number[]): Promise<ReadonlyMap<number, string>>;
 }
@@ -91,12 +99,11 @@ export function createAccounts({ database, externalURL, log }: AccountsOptions):
       if (name === undefined || name.toLowerCase() === principal.name.toLowerCase()) {
         return { id: principal.namespaceId, name: principal.name, kind: 'user' };
       }
-      const [row] = principal.siteAdmin
-        ? await database.query<Namespace>(
-            'select id, name, kind from namespaces where lower(name) = lower($1)',
-            [name],
-          )
-        : [];
+      const [row] = await database.query<Namespace>(
+        `select id, name, kind from namespaces n where lower(name) = lower($1) and ($3 or exists (
+           select from organization_members m where m.organization_id = n.id and m.user_id = $2))`,
+        [name, principal.userId, principal.siteAdmin],
+      );
       if (row) return row;
       throw new ApiError(
         400,
@@ -104,6 +111,21 @@ export function createAccounts({ database, externalURL, log }: AccountsOptions):
         `There is no namespace ${JSON.stringify(name)} that user "${principal.name}" may use`,
         `Leave "namespace" out to use "${principal.name}".`,
       );
+    },
+    async roleIn({ userId, namespaceId: own }, namespaceId) {
+      if (namespaceId === own) return 'owner';
+      const [row] = await database.query<{ role: OrganizationRole }>(
+        'select role from organization_members where organization_id = $1 and user_id = $2',
+        [namespaceId, userId],
+      );
+      return row?.role;
+    },
+    async namespacesOf({ userId, namespaceId }) {
+      const rows = await database.query<{ id: number }>(
+        'select organization_id as id from organization_members where user_id = $1',
+        [userId],
+      );
+      return [namespaceId, ...rows.map(({ id }) => id)];
     },
     async namespaceNames(ids) {
       // Asked each time: a name that was remembered would outlive its deleted user.

@@ -1,5 +1,7 @@
-export { type Accounts, createAccounts, type Namespace } from './accounts.ts';
+export { type Accounts, createAccounts, type Namespace, type NamespaceRole } from './accounts.ts';
 export { createFirstAdmin } from './first-admin.ts';
+export { organizationRoutes } from './organization-routes.ts';
+export { createOrganizations } from './organizations.ts';
 export { type Principal, principalOf } from './principal.ts';
 export { sessionRoutes } from './session-routes.ts';
 export { deleteExpiredSignIns } from './sessions.ts';

@@ -1,6 +1,7 @@
 import type { CreateUser, SetPassword, UserView } from '@kiln/protocol';
 import { ApiError } from '../../api-error.ts';
-import { type Database, type Executable, sqlState, type Transaction } from '../../database/index.ts';
+import type { Database, Executable, Transaction } from '../../database/index.ts';
+import { nameTaken } from './namespace-names.ts';
 import { hashPassword } from './passwords.ts';
 import type { Principal } from './principal.ts';
 import { endSessions } from './sessions.ts';
@@ -47,7 +48,6 @@ const userRows = `
   select users.id, users.namespace_id as "namespaceId", namespaces.name, users.site_admin as "siteAdmin",
     users.password_hash is not null as "hasPassword", users.created_at as "createdAt"
   from users join namespaces on namespaces.id = users.namespace_id`;
-const uniqueViolation = '23505';
 
 export function createUsers({ database, cancelJobs }: UsersOptions): Users {
   return {
@@ -67,8 +67,7 @@ export function createUsers({ database, cancelJobs }: UsersOptions): Users {
           [name, siteAdmin, hash],
         );
       } catch (error) {
-        if (sqlState(error) !== uniqueViolation) throw error;
-        throw new ApiError(409, 'name_taken', `There is a user or an organization "${name}" already`);
+        throw nameTaken(error, name);
       }
       return viewOf(await requireUser(database, name));
     },
@@ -100,7 +99,8 @@ export function createUsers({ database, cancelJobs }: UsersOptions): Users {
   };
 }
 
-async function requireUser(database: Executable, name: string): Promise<UserRow> {
+/** @throws ApiError 404 `unknown_user` */
+export async function requireUser(database: Executable, name: string): Promise<UserRow> {
   const [row] = await database.query<UserRow>(`${userRows} where lower(namespaces.name) = lower($1)`, [name]);
   if (row) return row;
   throw unknownUser(name);

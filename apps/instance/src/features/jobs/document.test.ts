@@ -4,6 +4,7 @@ import { buildDocument } from './document.ts';
 import type { SubmittedJob } from './store.ts';
 
 const job: SubmittedJob = {
+  userId: 1,
   jobId: 7,
   repository: 'github.com/acme/widgets',
   revision: 'main',

@@ -18,6 +18,7 @@ import type { Accounts, Principal } from '../accounts/index.ts';
 import type { Executors } from '../executors/index.ts';
 import type { Repositories } from '../repositories/index.ts';
 import type { Secrets } from '../secrets/index.ts';
+import { type JobRelation, mayChange, maySee } from './access.ts';
 import { claimFiles, storeFiles } from './files.ts';
 import { hashSubmission, keyReused } from './idempotency.ts';
 import { decodeCursor, encodeCursor } from './list-cursor.ts';
@@ -36,20 +37,20 @@ import { checkSubmission } from './submission.ts';
 import { jobSummary, jobView, newJobRow } from './views.ts';
 import { waitingReason } from './waiting.ts';
 
-/** The producer `jobs`: jobs that people and programs submit. Users see those of their own namespace, site admins all. */
+/** The producer `jobs`: jobs that people and programs submit. Who sees and changes which is in access.ts. */
 export interface Jobs {
   /**
    * Makes a job. The same submission with the same idempotency key makes none again.
    * @throws ApiError 400 for what is wrong with it, 404 for an unknown repository or revision, 409 for a key that was used otherwise
    */
   submit(principal: Principal, submission: Submission): Promise<{ job: JobView; repeated: boolean }>;
-  /** Newest first. @throws ApiError 400 for a cursor that is none */
+  /** Those that the principal sees, newest first. @throws ApiError 400 `invalid_cursor`, `unknown_namespace` */
   list(principal: Principal, options: ListOptions): Promise<JobList>;
   /** @throws ApiError 404 `unknown_job` */
   get(principal: Principal, id: number): Promise<JobView>;
-  /** @throws ApiError 404 `unknown_job`, 409 `job_ended` */
+  /** @throws ApiError 403 `not_your_job`, 404 `unknown_job`, 409 `job_ended` */
   cancel(principal: Principal, id: number): Promise<JobView>;
-  /** @throws ApiError 404 `unknown_job`, 409 `job_not_ended` */
+  /** @throws ApiError 403 `not_your_job`, 404 `unknown_job`, 409 `job_not_ended` */
   retry(principal: Principal, id: number): Promise<JobView>;
   /** The log as it is now, as events. @throws ApiError 404 `unknown_job`, `unknown_attempt` */
   log(
@@ -82,6 +83,8 @@ export interface Submission {
 export interface ListOptions {
   state?: JobState | undefined;
   queue?: QueueName | undefined;
+  /** Only those of this one. */
+  namespace?: string | undefined;
   first: number;
   after?: string | undefined;
 }
@@ -122,8 +125,33 @@ export function createJobs(options: JobsOptions): Jobs {
 
   async function requireJob(principal: Principal, id: number): Promise<ListedJob> {
     const job = await findJob(database, id);
-    if (job && (principal.siteAdmin || job.tenant === principal.namespaceId)) return job;
+    if (job && maySee(await relationTo(principal, job))) return job;
     throw unknownJob(id);
+  }
+
+  async function requireChangeableJob(principal: Principal, id: number): Promise<ListedJob> {
+    const job = await requireJob(principal, id);
+    if (mayChange(await relationTo(principal, job))) return job;
+    throw new ApiError(
+      403,
+      'not_your_job',
+      `Job ${id} is another member's`,
+      'Whoever submitted it cancels and retries it, and admins of its organization.',
+    );
+  }
+
+  async function relationTo(principal: Principal, { tenant, userId }: ListedJob): Promise<JobRelation> {
+    const { siteAdmin } = principal;
+    const role = siteAdmin ? undefined : await accounts.roleIn(principal, tenant);
+    return { siteAdmin, role, submitted: userId === principal.userId };
+  }
+
+  async function tenantsToList(
+    principal: Principal,
+    namespace: string | undefined,
+  ): Promise<number[] | undefined> {
+    if (namespace !== undefined) return [(await accounts.namespaceFor(principal, namespace)).id];
+    return principal.siteAdmin ? undefined : accounts.namespacesOf(principal);
   }
 
   async function namespaceNames(jobs: readonly ListedJob[]): Promise<(job: ListedJob) => string> {
@@ -238,11 +266,11 @@ export function createJobs(options: JobsOptions): Jobs {
       }
     },
 
-    async list(principal, { state, queue: queueName, first, after }) {
+    async list(principal, { state, queue: queueName, namespace, first, after }) {
       const jobs = await listJobs(database, {
         state,
         queue: queueName,
-        tenant: principal.siteAdmin ? undefined : principal.namespaceId,
+        tenants: await tenantsToList(principal, namespace),
         before: after === undefined ? undefined : decodeCursor(after),
         limit: first + 1,
       });
@@ -260,7 +288,7 @@ export function createJobs(options: JobsOptions): Jobs {
     },
 
     async cancel(principal, id) {
-      await requireJob(principal, id);
+      await requireChangeableJob(principal, id);
       const outcome = await queue.cancel(id);
       if (outcome === 'unknown') throw unknownJob(id);
       const job = await requireJob(principal, id);
@@ -272,7 +300,7 @@ export function createJobs(options: JobsOptions): Jobs {
     },
 
     async retry(principal, id) {
-      const before = await requireJob(principal, id);
+      const before = await requireChangeableJob(principal, id);
       const outcome = await queue.retry(id);
       if (outcome === 'unknown') throw unknownJob(id);
       if (outcome === 'not-ended') {

@@ -19,7 +19,8 @@ describe('lists of jobs', () => {
     { index: 'jobs_processing', filter: { state: 'processing' } },
     { index: 'jobs_unsuccessful', filter: { state: 'failed' } },
     { index: 'jobs_unsuccessful', filter: { state: 'canceled' } },
-    { index: 'jobs_tenant', filter: { tenant: 2 } },
+    { index: 'jobs_tenant', filter: { tenants: [2] } },
+    { index: 'jobs_tenant', filter: { tenants: [1, 2], before: 50_000 } },
     { index: 'jobs_pkey', filter: {} },
     { index: 'jobs_pkey', filter: { state: 'completed' } },
   ])('read $filter by $index, whatever the history', async ({ index, filter }) => {
@@ -40,6 +41,19 @@ describe('lists of jobs', () => {
     expect(first.map(({ id }) => id)).toEqual(Array.from({ length: 15 }, (_, i) => 40 - i));
     const second = await listJobs(test.database, { state: 'queued', before: first.at(-1)?.id, limit });
     expect(second.map(({ id }) => id)).toEqual(Array.from({ length: 25 }, (_, i) => 25 - i));
+  });
+
+  it('of several namespaces have the newest of all of them first', async () => {
+    const jobs = await listJobs(test.database, { tenants: [1, 3, 99], state: 'queued', limit: 6 });
+    expect(jobs.map(({ id, tenant }) => [id, tenant])).toEqual([
+      [39, 1],
+      [38, 3],
+      [36, 1],
+      [35, 3],
+      [33, 1],
+      [32, 3],
+    ]);
+    expect(await listJobs(test.database, { tenants: [], limit })).toEqual([]);
   });
 });
 

@@ -5,7 +5,7 @@ import type { ClaimedJob, DocumentProblem, Producer } from '../../queue/index.ts
 import type { GivenSecrets, Secrets, SecretsRequest } from '../secrets/index.ts';
 import { buildDocument, filesBucket } from './document.ts';
 import { blobKey } from './files.ts';
-import { findRecords, hasFile, producerName, type WholeRecord } from './store.ts';
+import { findRecords, hasFile, producerName, type SubmittedJob } from './store.ts';
 
 /** Of all steps of a job: each has its own copy in the document, which instance and executor hold in memory. */
 const maxSecretBytes = 16 * 1024 * 1024;
@@ -38,7 +38,7 @@ export function createProducer({ database, blobs, secrets }: ProducerOptions): P
 }
 
 /** Only now: a value that was changed since the job was submitted is the one that counts. */
-function secretsRequests(records: readonly WholeRecord[], claims: readonly ClaimedJob[]): SecretsRequest[] {
+function secretsRequests(records: readonly SubmittedJob[], claims: readonly ClaimedJob[]): SecretsRequest[] {
   const recordOf = new Map(records.map((record) => [record.jobId, record]));
   return claims.flatMap(({ id, attempt, executorName }) => {
     const record = recordOf.get(id);
@@ -49,7 +49,7 @@ function secretsRequests(records: readonly WholeRecord[], claims: readonly Claim
 }
 
 function documentOf(
-  record: WholeRecord,
+  record: SubmittedJob,
   given: GivenSecrets | DocumentProblem | undefined,
 ): JobDocument | DocumentProblem {
   if (!given) throw new Error(`job ${record.jobId} is not among those that were given secrets`);

@@ -22,6 +22,7 @@ const jobIdParams = z.object({ id: z.coerce.number().int().positive() });
 const listQuery = z.object({
   state: jobStateSchema.optional(),
   queue: queueNameSchema.optional(),
+  namespace: z.string().max(255).optional(),
   first: z.coerce.number().int().min(1).max(maxPage).default(defaultPage),
   after: z.string().max(200).optional().meta({ description: 'The nextCursor of the page before' }),
 });

@@ -17,9 +17,6 @@ export interface SubmittedJob {
   spec: JobSpec;
   files: StoredFile[];
   notices: string[];
-}
-
-export interface WholeRecord extends SubmittedJob {
   /** Who submitted it; null: deleted since. */
   userId: number | null;
 }
@@ -30,8 +27,8 @@ export type ListedJob = JobRow & Omit<SubmittedJob, 'files'>;
 export interface ListFilter {
   state?: JobState | undefined;
   queue?: QueueName | undefined;
-  /** Only jobs of this namespace. */
-  tenant?: number | undefined;
+  /** Only jobs of these namespaces. */
+  tenants?: readonly number[] | undefined;
   /** Only jobs with smaller ids. */
   before?: number | undefined;
   limit: number;
@@ -101,7 +98,7 @@ export async function findByIdempotencyKey(
   return row;
 }
 
-const recordColumns = `s.job_id as "jobId", s.repository, s.revision, s.commit, s.spec, s.notices`;
+const recordColumns = `s.job_id as "jobId", s.repository, s.revision, s.commit, s.spec, s.notices, s.user_id as "userId"`;
 
 export async function findJob(database: Executable, id: number): Promise<ListedJob | undefined> {
   const [row] = await database.query<ListedJob>(
@@ -122,31 +119,36 @@ export function listJobs(database: Executable, filter: ListFilter): Promise<List
 
 /**
  * State and limit stand in the text, not in parameters: states have indexes of their own, and a plan for any state
- * would read the history for the few jobs that are queued.
+ * would read the history for the few jobs that are queued. Of several namespaces the newest of each are found by
+ * themselves: one walk over all would pass over the jobs of everybody else.
  */
 export function listStatement(filter: ListFilter): { text: string; values: unknown[] } {
   const values: unknown[] = [];
   const conditions = [
     filter.state && `j.state = ${pg.escapeLiteral(filter.state)}`,
     condition('j.queue =', filter.queue),
-    condition('j.tenant =', filter.tenant),
     condition('j.id <', filter.before),
   ].filter((text) => text !== undefined);
   function condition(comparison: string, value: unknown): string | undefined {
     return value === undefined ? undefined : `${comparison} $${values.push(value)}`;
   }
-  const text = `select ${jobColumns}, ${recordColumns} from jobs j join submitted_jobs s on s.job_id = j.id
+  if (filter.tenants) conditions.push('j.tenant = of.tenant');
+  const limit = Math.trunc(filter.limit);
+  const page = `select ${jobColumns}, ${recordColumns} from jobs j join submitted_jobs s on s.job_id = j.id
     ${conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`}
-    order by j.id desc limit ${Math.trunc(filter.limit)}`;
+    order by j.id desc limit ${limit}`;
+  if (!filter.tenants) return { text: page, values };
+  const text = `select page.* from unnest($${values.push(filter.tenants)}::bigint[]) as of (tenant)
+    cross join lateral (${page}) page order by page.id desc limit ${limit}`;
   return { text, values };
 }
 
 /** Whole records, for documents; jobs that are gone are absent. */
-export function findRecords(database: Database, jobIds: readonly number[]): Promise<WholeRecord[]> {
-  return database.query<WholeRecord>(
+export function findRecords(database: Database, jobIds: readonly number[]): Promise<SubmittedJob[]> {
+  return database.query<SubmittedJob>(
     {
       name: 'jobs_find_records',
-      text: `select ${recordColumns}, s.files, s.user_id as "userId" from submitted_jobs s where s.job_id = any($1::bigint[])`,
+      text: `select ${recordColumns}, s.files from submitted_jobs s where s.job_id = any($1::bigint[])`,
     },
     [jobIds],
   );

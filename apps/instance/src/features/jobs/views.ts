@@ -54,7 +54,7 @@ export function jobView(job: ListedJob, details: JobDetails): JobView {
 
 /** The row of a job that has just been submitted, without reading it. */
 export function newJobRow(job: NewJob, submitted: NewSubmission, { id, queuedAt }: Enqueued): ListedJob {
-  const { repository, revision, commit, spec, notices } = submitted;
+  const { repository, revision, commit, spec, notices, userId } = submitted;
   return {
     ...job,
     id,
@@ -77,5 +77,6 @@ export function newJobRow(job: NewJob, submitted: NewSubmission, { id, queuedAt 
     commit,
     spec,
     notices,
+    userId,
   };
 }
