@@ -104,6 +104,17 @@ test('the executor opens ranges and the instance, but no metadata service', asyn
   await applyRules(router.path, `delete table inet ${rules.table}\n`);
 });
 
+test('what is refused is noted once, and no more of it than fits', async () => {
+  await applyRules(router.path, rulesetFor(rules));
+  const attempts =
+    'for (1 .. 400) { socket(S, 2, 2, 0); connect(S, pack("S n C4 x8", 2, 1 + $_ / 2, 10, 9, 0, 1)); send(S, "x", 0) }';
+  await inNamespace(client.path, ['perl', '-e', attempts]);
+  const { refused } = parseNetworkReport(await listTable(router.path, rules.table));
+  expect(refused).toHaveLength(64);
+  expect(new Set(refused.map(({ port }) => port)).size).toBe(64);
+  await applyRules(router.path, `delete table inet ${rules.table}\n`);
+});
+
 test('no job fills the table of connections, which is the whole machine’s', async () => {
   await applyRules(router.path, rulesetFor(rules));
   const flood =

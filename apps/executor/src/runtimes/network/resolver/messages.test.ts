@@ -111,6 +111,40 @@ test('no answer over UDP is longer than what was asked for', () => {
   expect(decode(given)).toMatchObject({ id: 9, flag_tc: true, answers: [] });
 });
 
+test('no answer, however damaged, makes it fail or tell of a closed address', () => {
+  const question = read({ id: 9, questions: [{ name: 'db.example.com', type: 'A' }] });
+  const reply = encode({
+    type: 'response',
+    id: 4711,
+    questions: [{ name: 'db.example.com', type: 'A' }],
+    answers: [
+      { name: 'db.example.com', type: 'CNAME', ttl: 5, data: 'x.example.com' },
+      { name: 'x.example.com', type: 'A', ttl: 5, data: '10.1.2.3' },
+      { name: 'x.example.com', type: 'AAAA', ttl: 5, data: 'fd00::1' },
+    ],
+    authorities: [{ name: 'example.com', type: 'TXT', data: 'text' }],
+    additionals: [extension({ udpPayloadSize: 1232, flags: 0 })],
+  });
+  const damages = fc.array(fc.tuple(fc.nat({ max: reply.length - 1 }), fc.nat({ max: 255 })), {
+    maxLength: 4,
+  });
+  let answered = 0;
+  fc.assert(
+    fc.property(damages, (damage) => {
+      const message = Buffer.from(reply);
+      for (const [at, byte] of damage) message[at] = byte;
+      const answer = checkAnswer(message, question, 4711, closedBecause);
+      if (answer === undefined) return;
+      answered += 1;
+      const { answers = [], additionals = [] } = decode(answer.message);
+      for (const record of [...answers, ...additionals])
+        if (record.type === 'A' || record.type === 'AAAA') expect(closedBecause(record.data)).toBeUndefined();
+    }),
+    { numRuns: 3000 },
+  );
+  expect(answered).toBeGreaterThan(300);
+});
+
 test('whatever bytes come, nothing is thrown and no failure is longer than the question', () => {
   const question = read({ id: 9, questions: [{ name: 'example.com', type: 'A' }] });
   fc.assert(

@@ -98,7 +98,7 @@ export function writeQuestion(question: Question, id: number): Buffer {
  * address is the means of making a program inside speak to what its author could not reach. An answer without
  * such addresses is passed on byte by byte, with signatures and records that are unknown here.
  * @param id of our message
- * @returns undefined when it does not answer this question
+ * @returns undefined when it does not answer this question, or cannot be understood
  */
 export function checkAnswer(
   message: Buffer,
@@ -127,8 +127,19 @@ export function checkAnswer(
   };
   if (removed.size === 0) return { message: withId(message, question.id), removed: [] };
   const { questions = [], flags = 0 } = packet;
-  const written = encode({ type: 'response', id: question.id, flags, questions, ...rest });
-  return { message: written, removed: [...removed] };
+  const written = rewritten({ type: 'response', id: question.id, flags, questions, ...rest });
+  return written && { message: written, removed: [...removed] };
+}
+
+/** @returns undefined when the library cannot write what it could read: names of bytes that are no text grow */
+function rewritten(packet: Packet): Buffer | undefined {
+  try {
+    const message = encode(packet);
+    decode(message);
+    return message;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What a job gets when there is no answer. @param message what it sent */
