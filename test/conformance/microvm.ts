@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { access, mkdir, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -101,7 +101,7 @@ export async function microvmUnderTest(
         for (const controller of ['cpu', 'memory', 'pids', '.'])
           if (await exists(`/sys/fs/cgroup/${controller}/kiln-vm-${sandbox}`))
             found.push(`${name} ${controller} group`);
-        if ((await hostProcesses(sandbox)).length > 0) found.push(`${name} process`);
+        if ((await hostProcesses(sandbox, dataDirectories)).length > 0) found.push(`${name} process`);
       }
       return found;
     },
@@ -112,7 +112,7 @@ export async function microvmUnderTest(
       const commands = (await Promise.all(looks)).flat(2).flatMap((text) => text.split('\n'));
       return commands.filter((command) => command.includes(marker));
     },
-    processesOf: (job, attempt) => hostProcesses(`kiln-${job}-${attempt}-`),
+    processesOf: (job, attempt) => hostProcesses(`kiln-${job}-${attempt}-`, dataDirectories),
     async [Symbol.asyncDispose]() {
       await world[Symbol.asyncDispose]();
       await machine[Symbol.asyncDispose]();
@@ -152,12 +152,15 @@ function ignoreExisting(error: unknown): void {
   if (Reflect.get(Object(error), 'code') !== 'EEXIST') throw error;
 }
 
-async function hostProcesses(marker: string): Promise<string[]> {
+/** VMMs whose VMs are in one of the directories: other tests have jobs of the same numbers. */
+async function hostProcesses(marker: string, directories: Iterable<string>): Promise<string[]> {
   const found: string[] = [];
   for (const pid of await list('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
     const commandLine = await readFile(join('/proc', pid, 'cmdline'), 'latin1').catch(() => '');
-    if (/^(?:qemu|unshare)/.test(commandLine) && commandLine.includes(marker)) found.push(pid);
+    if (!/^(?:qemu|unshare)/.test(commandLine) || !commandLine.includes(marker)) continue;
+    const where = await readlink(join('/proc', pid, 'cwd')).catch(() => '');
+    if ([...directories].some((directory) => where.startsWith(`${directory}/`))) found.push(pid);
   }
   return found;
 }

@@ -80,6 +80,14 @@ test('another guest is tried anew', async () => {
   expect(boots()).toBe(2);
 });
 
+test('a VMM that hangs ends the attempt in time too', async () => {
+  expect(await probe({ ignores: 'PUT /vsock' })).toMatchObject({
+    accelerator: 'tcg',
+    because: 'a test boot under KVM failed: the VMM did not start it within 2 s',
+  });
+  expect(boots()).toBe(0);
+});
+
 test('a VMM that ends is told with its last words', async () => {
   expect(await probe({ endsAt: 'PUT /actions' })).toMatchObject({
     accelerator: 'tcg',

@@ -4,7 +4,7 @@ import { connectGuest } from './channel/index.ts';
 import type { Guest } from './guest/index.ts';
 import { machineSpec, shareGuest } from './machine.ts';
 import type { VmNames } from './names.ts';
-import { type Accelerator, consoleText, type Vm, type Vmm } from './vmm/index.ts';
+import { type Accelerator, consoleText, type GatedProcess, type Vm, type Vmm } from './vmm/index.ts';
 
 export interface Verdict {
   accelerator: Accelerator;
@@ -52,8 +52,10 @@ export async function probeAccelerator(options: ProbeOptions, signal: AbortSigna
   const cached = await readCache(options.cacheFile);
   if (cached?.of === of) return cached;
   const verdict = await bootUnderKvm(options, signal);
-  await writeFile(`${options.cacheFile}.new`, JSON.stringify({ ...verdict, of }), { mode: 0o600 });
-  await rename(`${options.cacheFile}.new`, options.cacheFile);
+  // Others may find out the same at this moment.
+  const file = `${options.cacheFile}.${options.names.sandbox}`;
+  await writeFile(file, JSON.stringify({ ...verdict, of }), { mode: 0o600 });
+  await rename(file, options.cacheFile);
   return verdict;
 }
 
@@ -78,25 +80,41 @@ async function readCache(file: string): Promise<z.infer<typeof cacheSchema> | un
 }
 
 async function bootUnderKvm(options: ProbeOptions, signal: AbortSignal): Promise<Verdict> {
-  const { names, guest, vmm } = options;
+  const { names, guest, vmm, seconds = probeSeconds } = options;
+  let gated: GatedProcess | undefined;
   let vm: Vm | undefined;
   try {
     await mkdir(names.directory, { recursive: true, mode: 0o700 });
     await shareGuest(guest, names.directory);
     await chown(names.directory, names.uid, names.uid);
     const shape = { vmm, guest, accelerator: 'kvm', cpus: 1, memoryBytes, hasNetwork: false } as const;
-    const gated = await vmm.prepare({ ...machineSpec(shape, names), network: undefined }, { survive: false });
+    gated = await vmm.prepare({ ...machineSpec(shape, names), network: undefined }, { survive: false });
     await options.record(gated.pid);
-    vm = await gated.go();
-    await untilAnswered(vm, options.seconds ?? probeSeconds, signal);
+    vm = await inTime(gated.go(), seconds);
+    await untilAnswered(vm, seconds, signal);
     return { accelerator: 'kvm', because: '' };
   } catch (error) {
     signal.throwIfAborted();
     const message = error instanceof Error ? error.message : String(error);
     return { accelerator: 'tcg', because: `a test boot under KVM failed: ${briefly(message)}` };
   } finally {
-    await vm?.stop(0);
+    await (vm === undefined ? gated?.cancel() : vm.stop(0));
     await options.remove();
+  }
+}
+
+async function inTime(starting: Promise<Vm>, seconds: number): Promise<Vm> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new Error(`the VMM did not start it within ${seconds} s`)),
+    seconds * 1000,
+  );
+  try {
+    return await Promise.race([starting, late.promise]);
+  } finally {
+    clearTimeout(timer);
+    // Of what is given up there is no more to say.
+    starting.catch(() => undefined);
   }
 }
 

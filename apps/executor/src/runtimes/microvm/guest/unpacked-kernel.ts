@@ -19,7 +19,7 @@ export async function unpackedKernel(
   const path = join(directory, name);
   if (guest !== undefined && (await isFile(path))) return path;
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const others = (await readdir(directory)).filter((one) => one.startsWith(prefix) && one !== name);
+  const others = (await readdir(directory)).filter((one) => one.startsWith(prefix) && !one.startsWith(name));
   for (const other of others) await rm(join(directory, other), { force: true });
   await writeVmlinux(kernelPath, path);
   return path;

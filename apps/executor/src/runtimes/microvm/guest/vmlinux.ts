@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { gunzip, zstdDecompress } from 'node:zlib';
@@ -30,8 +31,9 @@ const packings = [
 export async function writeVmlinux(kernelPath: string, path: string): Promise<void> {
   const vmlinux = await vmlinuxOf(await readFile(kernelPath), kernelPath);
   // Each VMM runs as a user of its own and reads it.
-  await writeFile(`${path}.new`, vmlinux, { mode: 0o644 });
-  await rename(`${path}.new`, path);
+  const file = `${path}.${randomBytes(6).toString('hex')}`;
+  await writeFile(file, vmlinux, { mode: 0o644 });
+  await rename(file, path);
 }
 
 /** @param name for messages @throws GuestBuildError */
