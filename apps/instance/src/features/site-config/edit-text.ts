@@ -1,5 +1,5 @@
-import { applyEdits, findNodeAtLocation, modify, parseTree, visit } from 'jsonc-parser';
-import { jsonWithComments } from './parse.ts';
+import { applyEdits, findNodeAtLocation, modify, visit } from 'jsonc-parser';
+import { jsonWithComments, readTree } from './parse.ts';
 
 /** Sets one key of a valid configuration; comments, order and everything else stay. */
 export function setKey(text: string, key: string, value: unknown): string {
@@ -12,7 +12,7 @@ export function setKey(text: string, key: string, value: unknown): string {
  * leaves a lone comma, and takes comments before the key along.)
  */
 export function unsetKey(text: string, key: string): string {
-  const root = parseTree(text, [], jsonWithComments);
+  const root = readTree(text, 'site configuration');
   const property = root && findNodeAtLocation(root, [key])?.parent;
   if (!property) return text;
   const start = property.offset;

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { type Node, parseTree, visit } from 'jsonc-parser';
-import { jsonWithComments } from './parse.ts';
+import { type Node, visit } from 'jsonc-parser';
+import { jsonWithComments, readTree } from './parse.ts';
 import { hiddenSecretId, hiddenSecretMark, secretKeys } from './schema.ts';
 
 /**
@@ -45,7 +45,7 @@ export function hideSecrets(text: string, known: ReadonlyMap<string, string>): H
 
 /** Replaces the strings that are secrets, and leaves every other character as it is. */
 function replaceSecrets(text: string, replace: (value: string) => string): string {
-  const root = parseTree(text, [], jsonWithComments);
+  const root = readTree(text, 'site configuration');
   const strings = (root?.children ?? []).flatMap((property) => {
     const [key, value] = property.children ?? [];
     return value && secretKeys.has(String(key?.value)) ? stringsOf(value) : [];

@@ -91,4 +91,20 @@ describe('parseSiteConfig', () => {
     expect(mistakes).toHaveLength(3);
     expect(mistakes.join()).not.toMatch(/hunter/);
   });
+
+  test.each([
+    ['a nesting', `{"a":${'['.repeat(200_000)}`, 'is nested too deeply'],
+    [
+      'unknown keys',
+      `{${Array.from({ length: 20_000 }, (_, n) => `"k${n}":1`).join(',\n')}}`,
+      'unknown key "k0"',
+    ],
+    ['repeated keys', `{${'"a":1,\n'.repeat(30_000)}}`, '"a" is set twice'],
+    ['commas', ','.repeat(250_000), 'not valid JSON here'],
+    ['short secrets', `{"executors.accessTokens":[${'"a",\n'.repeat(20_000)}]}`, '"executors.accessTokens"'],
+  ])('refuses %s without end with few words', (_, text, mistake) => {
+    const mistakes = mistakesOf(text);
+    expect(mistakes[0]).toContain(mistake);
+    expect(mistakes.join('\n').length).toBeLessThan(10_000);
+  });
 });

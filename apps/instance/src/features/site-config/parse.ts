@@ -6,6 +6,9 @@ import { type SiteConfigValues, siteConfigKeys, siteConfigSchema, toValues } fro
 /** How `jsonc-parser` is to read a site configuration. */
 export const jsonWithComments = { allowTrailingComma: true, allowEmptyContent: true } as const;
 
+/** Nobody mends more at once, and a text of mistakes must not take long. */
+const maxMistakes = 20;
+
 /** The site configuration has mistakes; `mistakes` are lines such as `3: "executors.accessToken" must have ...`. */
 export class SiteConfigError extends Error {
   override readonly name = 'SiteConfigError';
@@ -31,7 +34,7 @@ export class SiteConfigError extends Error {
 export function parseSiteConfig(text: string, path: string): SiteConfigValues {
   const source = text.replace(/^\uFEFF/, '');
   const errors: ParseError[] = [];
-  const root = parseTree(source, errors, jsonWithComments);
+  const root = readTree(source, path, errors);
   if (errors.length > 0) {
     throw new SiteConfigError(
       path,
@@ -41,22 +44,37 @@ export function parseSiteConfig(text: string, path: string): SiteConfigValues {
   if (root !== undefined && root.type !== 'object') {
     throw new SiteConfigError(path, ['1: must be an object: {"key": value, ...}']);
   }
-  const repeated = repeatedKeys(root).map(
-    (node) => `${lineOf(source, node.offset)}: ${JSON.stringify(node.value)} is set twice`,
-  );
+  const repeated = repeatedKeys(root)
+    .slice(0, maxMistakes)
+    .map((node) => `${lineOf(source, node.offset)}: ${JSON.stringify(node.value)} is set twice`);
   if (repeated.length > 0) throw new SiteConfigError(path, repeated);
 
   const result = siteConfigSchema.safeParse(plainValue(root));
   if (result.success) return toValues(result.data);
   throw new SiteConfigError(
     path,
-    result.error.issues.flatMap((issue) => issueMistakes(issue, source, root)),
+    result.error.issues.flatMap((issue) => issueMistakes(issue, source, root)).slice(0, maxMistakes),
   );
+}
+
+/**
+ * The text as a tree, with mistakes of its syntax in `errors`.
+ * @throws SiteConfigError when it is nested deeper than the parser's recursion goes
+ */
+export function readTree(source: string, path: string, errors: ParseError[] = []): Node | undefined {
+  try {
+    return parseTree(source, errors, jsonWithComments);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new SiteConfigError(path, ['1: is nested too deeply']);
+  }
 }
 
 function issueMistakes(issue: z.core.$ZodIssue, source: string, root: Node | undefined): string[] {
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => `${lineOfKey(source, root, key)}: ${unknownKey(key)}`);
+    return issue.keys
+      .slice(0, maxMistakes)
+      .map((key) => `${lineOfKey(source, root, key)}: ${unknownKey(key)}`);
   }
   const location = issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part));
   const node = root && findNodeAtLocation(root, location);
