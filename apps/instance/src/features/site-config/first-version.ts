@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { access, rename } from 'node:fs/promises';
+import { access, chmod, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Database } from '../../database/index.ts';
@@ -38,6 +38,7 @@ export async function makeFirstVersion(options: FirstVersionOptions): Promise<vo
   } else if (isFirst && isFileThere) {
     const kept = `${path}.taken-over`;
     await rename(path, kept);
+    await chmod(kept, 0o600);
     log.info(
       { path: kept },
       'took the site configuration over into the database; this file is not read any more',

@@ -313,7 +313,7 @@ describe('the first start', () => {
   test('takes over the file of an earlier version of Kiln as it is', async () => {
     const path = join(directory, 'site-config.jsonc');
     const text = `// ours\n{ "executors.accessToken": "${secret}", /* soon */ "retention.jobsDays": 7 }\n`;
-    await writeFile(path, text, { mode: 0o600 });
+    await writeFile(path, text, { mode: 0o644 });
     await using test = await startTestDatabase();
     await using taken = await composeInstance({
       dataDirectory: directory,
@@ -324,6 +324,7 @@ describe('the first start', () => {
     expect(await isAccepted(secret, taken.url)).toBe(true);
     await expect(stat(path)).rejects.toThrow('ENOENT');
     expect(await readFile(`${path}.taken-over`, 'utf8')).toBe(text);
+    expect((await stat(`${path}.taken-over`)).mode & 0o777).toBe(0o600);
     const token = (await readFile(join(directory, 'admin-token'), 'utf8')).trim();
     const reply = await fetch(taken.url + base, { headers: { authorization: `token ${token}` } });
     expect(await reply.json()).toMatchObject({
