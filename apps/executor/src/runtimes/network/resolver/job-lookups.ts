@@ -1,10 +1,10 @@
-import { createSocket } from 'node:dgram';
+import { createSocket, type Socket as Datagrams } from 'node:dgram';
 import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { inRanges } from '../cidr.ts';
 import { judgeOf, type NetworkPolicy } from '../policy.ts';
 import { frame, frameReader } from './frames.ts';
-import { checkAnswer, failureOf, fitted, readQuestion, serverFailed, writeQuestion } from './messages.ts';
+import { checkAnswer, failureOf, failures, fitted, readQuestion, writeQuestion } from './messages.ts';
 import { askServers, type Transport } from './name-servers.ts';
 import { rateLimit } from './rate.ts';
 
@@ -29,6 +29,7 @@ export interface JobLookups {
 const questionsPerSecond = { udp: 200, tcp: 20 } as const;
 const mostAtOnce = 100;
 const mostConnections = 16;
+const portTries = 5;
 const idleMilliseconds = 10_000;
 
 /**
@@ -47,6 +48,7 @@ export async function serveLookups(
   const closedBecause = judgeOf(job);
   const mayAsk = { udp: rateLimit(questionsPerSecond.udp), tcp: rateLimit(questionsPerSecond.tcp) };
   let asking = 0;
+  let isOpen = true;
 
   /** @returns undefined for what gets no answer at all */
   async function answer(message: Buffer, transport: Transport): Promise<Buffer | undefined> {
@@ -62,16 +64,14 @@ export async function serveLookups(
         (reply, id) => checkAnswer(reply, question, id, closedBecause),
       );
       for (const address of checked?.removed ?? []) onRemoved(question.name, address);
-      if (checked === undefined) return failureOf(message, serverFailed);
+      if (checked === undefined) return failureOf(message, failures.server);
       return transport === 'udp' ? fitted(checked.message, question) : checked.message;
     } finally {
       asking -= 1;
     }
   }
 
-  const datagrams = createSocket('udp4');
-  datagrams.bind(port, job.gateway);
-  await once(datagrams, 'listening');
+  const { datagrams, connections } = await listen(job.gateway, port);
   datagrams.on('error', () => undefined);
   datagrams.on('message', async (message, from) => {
     if (!isOwn(from.address)) return;
@@ -79,9 +79,8 @@ export async function serveLookups(
     if (reply !== undefined && isOpen) datagrams.send(reply, from.port, from.address, () => undefined);
   });
 
-  let isOpen = true;
   const sockets = new Set<Socket>();
-  const connections = createServer((socket) => {
+  connections.on('connection', (socket) => {
     if (!isOwn(socket.remoteAddress ?? '')) {
       socket.destroy();
       return;
@@ -93,17 +92,9 @@ export async function serveLookups(
     answerConnection(socket, (message) => answer(message, 'tcp')).catch(() => socket.destroy());
   });
   connections.maxConnections = mostConnections;
-  const chosen = datagrams.address().port;
-  try {
-    connections.listen(chosen, job.gateway);
-    await once(connections, 'listening');
-  } catch (error) {
-    datagrams.close();
-    throw error;
-  }
   connections.on('error', () => undefined);
   return {
-    port: chosen,
+    port: datagrams.address().port,
     close() {
       isOpen = false;
       datagrams.close();
@@ -111,6 +102,25 @@ export async function serveLookups(
       for (const socket of sockets) socket.destroy();
     },
   };
+}
+
+/** The same port for both. @param port 0: any that is free, which is found out by trying */
+async function listen(gateway: string, port: number): Promise<{ datagrams: Datagrams; connections: Server }> {
+  for (let attempt = 1; ; attempt++) {
+    const datagrams = createSocket('udp4');
+    const connections = createServer();
+    try {
+      datagrams.bind(port, gateway);
+      await once(datagrams, 'listening');
+      connections.listen(datagrams.address().port, gateway);
+      await once(connections, 'listening');
+      return { datagrams, connections };
+    } catch (error) {
+      datagrams.close();
+      const isTaken = Reflect.get(Object(error), 'code') === 'EADDRINUSE';
+      if (!isTaken || port !== 0 || attempt === portTries) throw error;
+    }
+  }
 }
 
 /** One question after the other, so that a connection takes no more than one at a time. */

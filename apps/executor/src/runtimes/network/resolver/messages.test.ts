@@ -34,6 +34,20 @@ test.each([
   expect(readQuestion(encode({ type: 'query', id: 1, ...packet }))).toBe(failure);
 });
 
+test('does not ask names that could be read in two ways', () => {
+  const message = encode({ type: 'query', id: 1, questions: [{ name: 'ab.cd', type: 'A' }] });
+  expect(readQuestion(message)).toMatchObject({ name: 'ab.cd' });
+  for (const [text, otherwise] of [
+    ['ab', 'a.'],
+    ['ab', '.b'],
+    ['ab', 'a\0'],
+    ['ab', 'a\xff'],
+  ] as const) {
+    const other = Buffer.from(message.toString('latin1').replace(text, otherwise), 'latin1');
+    expect(readQuestion(other)).toBe(1);
+  }
+});
+
 test('takes addresses that are closed to the job out of answers, wherever they stand', () => {
   const question = read({ id: 9, questions: [{ name: 'db.example.com', type: 'A' }] });
   const address = (name: string, data: string) => ({

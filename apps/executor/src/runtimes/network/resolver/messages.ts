@@ -40,26 +40,24 @@ const headerBytes = 12;
 const maxQuestionBytes = 1024;
 /** Names in a message can refer to each other, so reading one takes much longer than its length tells. */
 const maxAnswerBytes = 16 * 1024;
-const formatError = 1;
-const serverFailure = 2;
-const refused = 5;
 const keptFlags = RECURSION_DESIRED | CHECKING_DISABLED | AUTHENTIC_DATA;
 /** Whole zones are asked of the zone's own servers only. */
 const refusedTypes = new Set(['AXFR', 'IXFR', 'TKEY', 'TSIG', 'SIG']);
 
-export type Failure = typeof formatError | typeof serverFailure | typeof refused;
+/** Codes of answers without any. */
+export const failures = { format: 1, server: 2, refused: 5 } as const;
+export type Failure = (typeof failures)[keyof typeof failures];
 
 /** @returns why it cannot be asked, or the question */
 export function readQuestion(message: Buffer): Question | Failure {
-  if (message.length < headerBytes || message.length > maxQuestionBytes) return formatError;
-  if (message.readUInt16BE(4) !== 1 || message.readUInt32BE(6) !== 0) return formatError;
+  if (message.length < headerBytes || message.length > maxQuestionBytes) return failures.format;
+  if (message.readUInt16BE(4) !== 1 || message.readUInt32BE(6) !== 0) return failures.format;
   const packet = decoded(message);
   const question = packet?.questions?.[0];
   const operation = (message.readUInt16BE(2) >> 11) & 0xf;
-  if (!packet || !question || packet.type !== 'query' || operation !== 0) return formatError;
-  // The library reads names as text; what is not plain would not be asked as it came.
-  if (!/^[\x21-\x7e]*$/.test(question.name)) return formatError;
-  if ((question.class ?? 'IN') !== 'IN' || refusedTypes.has(question.type)) return refused;
+  if (!packet || !question || packet.type !== 'query' || operation !== 0) return failures.format;
+  if (!isPlain(question.name)) return failures.format;
+  if ((question.class ?? 'IN') !== 'IN' || refusedTypes.has(question.type)) return failures.refused;
   const extension = packet.additionals?.find((record) => record.type === 'OPT');
   const askedBytes = extension?.type === 'OPT' ? extension.udpPayloadSize : plainDatagramBytes;
   return {
@@ -158,7 +156,10 @@ export function fitted(message: Buffer, question: Question): Buffer {
   return encode({ type: 'response', id: question.id, flags: flags | TRUNCATED_RESPONSE, questions });
 }
 
-export const serverFailed: Failure = serverFailure;
+/** The library reads names as text, with points between their parts; what has others would not be asked as it came. */
+function isPlain(name: string): boolean {
+  return name === '.' || name.split('.').every((label) => /^[\x21-\x7e]+$/.test(label));
+}
 
 function decoded(message: Buffer): DecodedPacket | undefined {
   try {
