@@ -35,10 +35,9 @@ import { qemuVersion } from './version.ts';
 const gate = `
 ulimit -c 0
 read -r word && [ "$word" = go ] || exit
-device() {
-  # One of an earlier try may be there.
-  rm -f "$2" && mknod -m 0600 "$2" c 10 "$3" && chown "$1" "$2" && mount --bind "$2" "$4"
-}
+# The directory's own file system may allow no devices.
+mkdir -p dev && mount -t tmpfs -o mode=0711,size=64k devices dev || exit
+device() { mknod -m 0600 "dev/$2" c 10 "$3" && chown "$1" "dev/$2" && mount --bind "dev/$2" "$4"; }
 [ "$2" = alone ] || device "$1" tun 200 /dev/net/tun || exit
 [ "$3" = tcg ] || device "$1" kvm 232 /dev/kvm || exit
 shift 3
