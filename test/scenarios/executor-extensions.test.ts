@@ -122,7 +122,7 @@ test('binary output arrives byte for byte, untraced, with usage', async () => {
   expect(lines.filter((line) => line === `stdout: ${'x'.repeat(99)}`)).toHaveLength(30_303);
 });
 
-test('validate asks a real instance for the queues', async () => {
+test('validate asks a real instance for the queues, and tries to clone from it', async () => {
   const { output } = await runCommand(join(checkout, 'bin/executor'), ['validate', '--json'], {
     cwd: directory,
     env: programEnvironment({
@@ -139,6 +139,8 @@ test('validate asks a real instance for the queues', async () => {
     state: 'ok',
     message: 'the instance has jobs, batches',
   });
+  expect(checks.find(({ name }) => name === 'clone')).toMatchObject({ state: 'ok' });
+  expect(checks.find(({ name }) => name === 'egress')).toMatchObject({ state: 'ok' });
   const executors = (await api('GET', '/.api/executors')) as { executors: { hostname: string }[] };
   expect(JSON.stringify(executors)).not.toContain('validate');
 });
