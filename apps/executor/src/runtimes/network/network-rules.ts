@@ -27,8 +27,11 @@ export const mostRefusals = 64;
  * whoever fills it cuts everybody off.
  */
 export const mostFlows = 8192;
-/** Of lookups, each of which is a connection too; the resolver answers no more. */
-const lookupsPerSecond = 220;
+/**
+ * Packets with lookups, a second: UDP has one for each, and the resolver answers no more; TCP has several. One process answers all
+ * jobs, so that none may keep it busy.
+ */
+const lookupPackets = { udp: 220, tcp: 1000 } as const;
 /** Of messages about refusals: the machine sends 1000 a second to all. */
 const answersPerSecond = 50;
 const withPorts = '{ tcp, udp, sctp, dccp, udplite }';
@@ -134,12 +137,15 @@ function sourceRules({ sources }: NetworkRules, link: string): string[] {
 function lookupRules({ lookups }: NetworkRules, link: string): string[] {
   if (lookups === undefined) return [];
   const { gateway, port } = lookups;
-  const place = `ip daddr ${gateway} meta l4proto { tcp, udp } th dport ${port}`;
-  return [
-    `${place} iifname ${link} ct state new limit rate over ${lookupsPerSecond}/second burst ${lookupsPerSecond} packets drop`,
-    `${place} iifname ${link} accept`,
-    `${place} iifname != "lo" drop`,
-  ];
+  return (['udp', 'tcp'] as const).flatMap((protocol) => {
+    const place = `ip daddr ${gateway} ${protocol} dport ${port}`;
+    const rate = lookupPackets[protocol];
+    return [
+      `${place} iifname ${link} limit rate over ${rate}/second burst ${rate} packets drop`,
+      `${place} iifname ${link} accept`,
+      `${place} iifname != "lo" drop`,
+    ];
+  });
 }
 
 function translations({ lookups, masquerade, sources }: NetworkRules, link: string): string {
