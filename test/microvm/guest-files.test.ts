@@ -119,12 +119,12 @@ describe('files of the guest', () => {
 describe('after a restore', () => {
   test('the clock, the random numbers and the identity are new', async () => {
     const before = await sh('cat /etc/machine-id');
-    await channel.renew(new Date('2031-02-03T04:05:06.789Z'), randomBytes(64));
+    await channel.renew(new Date('2031-02-03T04:05:06.789Z'), randomBytes(64), []);
     expect(await sh('date -u +%Y-%m-%dT%H')).toBe('2031-02-03T04\n');
     const identity = await sh('cat /etc/machine-id');
     expect(identity).toMatch(/^[0-9a-f]{32}\n$/);
     expect(identity).not.toBe(before);
-    await channel.renew(new Date(), randomBytes(64));
+    await channel.renew(new Date(), randomBytes(64), []);
     expect(await sh('cat /etc/machine-id')).not.toBe(identity);
   });
 });

@@ -27,6 +27,8 @@ interface Attached {
 export interface AttachedImages {
   /** Of the images got so far; those from before the boot are given to the VM with its other drives. */
   drives(): Drive[];
+  /** Tells that the guest has mounted these by itself. */
+  mounted(serials: readonly string[]): void;
   /**
    * Gets an image into the VM's directory, with the job's own credentials.
    * @throws SandboxError for people
@@ -48,6 +50,8 @@ export function attachedImages(
   const byReference = new Map<string, Attached>();
   const byImage = new Map<string, Attached>();
   const plugged = new Set<Drive>();
+  /** Serials of drives that the guest has mounted by itself. */
+  const byGuest = new Set<string>();
   let isBooted = false;
 
   async function fetch(reference: string, signal: AbortSignal): Promise<Attached> {
@@ -84,7 +88,8 @@ export function attachedImages(
       plugged.add(attached.drive);
     }
     const { serial } = attached.drive;
-    await guestScript(channel, mountScript, [serial, path, vm.guestDevice(serial) ?? '']);
+    if (!byGuest.has(serial))
+      await guestScript(channel, mountScript, [serial, path, vm.guestDevice(serial) ?? '']);
     const text = async (name: string): Promise<string> => {
       const bytes = await channel.readFile(`${path}/etc/${name}`, mostFileBytes).catch(() => undefined);
       return Buffer.from(bytes ?? []).toString('utf8');
@@ -101,6 +106,9 @@ export function attachedImages(
       const drives = [...byImage.values()].map(({ drive }) => drive);
       for (const drive of drives) plugged.add(drive);
       return drives;
+    },
+    mounted(serials) {
+      for (const serial of serials) byGuest.add(serial);
     },
     async fetch(reference, signal) {
       await fetch(reference, signal);

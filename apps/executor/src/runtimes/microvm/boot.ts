@@ -15,6 +15,7 @@ import {
 } from './network.ts';
 import {
   consoleText,
+  type Drive,
   type GatedProcess,
   type Snapshot,
   type Vm,
@@ -42,8 +43,8 @@ export interface BootedVm {
   vm: Vm;
   channel: GuestChannel;
   network: VmNetwork | undefined;
-  /** It went on from a snapshot instead of booting. */
-  isRestored: boolean;
+  /** It went on from a snapshot instead of booting, and has mounted the drives of these serials. */
+  restored: { drives: readonly string[] } | undefined;
 }
 
 /** An idle machine needs about 4 s under software emulation. */
@@ -113,16 +114,24 @@ async function tryBoot(options: BootOptions, signal: AbortSignal): Promise<Boote
     signal.throwIfAborted();
     vm = await gated.go();
     const channel = await connect(vm, signal);
-    const isRestored = spec.snapshot !== undefined;
+    const { snapshot } = spec;
+    if (snapshot === undefined) return { vm, channel, network, restored: undefined };
+    const drives = filledPlaces(spec.drives, snapshot);
     // Before anything else happens in it: until then it is a copy.
-    if (isRestored) await channel.renew(new Date(), randomBytes(entropyBytes));
-    return { vm, channel, network, isRestored };
+    await channel.renew(new Date(), randomBytes(entropyBytes), drives);
+    return { vm, channel, network, restored: { drives } };
   } catch (error) {
     await (vm === undefined ? gated?.cancel() : vm.stop(0));
     if (typeof options.network === 'object') await removeNetwork(names, options.network.networkNamespace);
     await removeCgroup(names.cgroup);
     throw error;
   }
+}
+
+/** Serials of the drives that are in places which were empty when the snapshot was made. */
+function filledPlaces(drives: readonly Drive[], { places }: Snapshot): string[] {
+  const isEmpty = (serial: string) => places.some((place) => place.serial === serial && !('file' in place));
+  return drives.map(({ serial }) => serial).filter(isEmpty);
 }
 
 async function connectNetwork(

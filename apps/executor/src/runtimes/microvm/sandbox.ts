@@ -118,6 +118,7 @@ export async function createVmSandbox(
       signal,
     );
     try {
+      images.mounted(booted.restored?.drives ?? []);
       await untilAborted(readyForSteps(around, booted, job.notice, signal), signal);
     } catch (error) {
       await booted.channel[Symbol.asyncDispose]();
@@ -125,7 +126,7 @@ export async function createVmSandbox(
       throw error;
     }
     const seconds = ((performance.now() - begin) / 1000).toFixed(1);
-    const how = booted.isRestored ? ' from a snapshot' : '';
+    const how = booted.restored ? ' from a snapshot' : '';
     job.notice(
       `the VM ${around.names.name} is up after ${seconds} s${how} (${around.vmm.name}, ${around.accelerator})`,
     );
@@ -138,11 +139,11 @@ export async function createVmSandbox(
 
 async function readyForSteps(
   around: VmSurroundings,
-  { channel, network, isRestored }: BootedVm,
+  { channel, network, restored }: BootedVm,
   notice: (line: string) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  if (!isRestored) await prepareGuest(channel, signal);
+  if (restored === undefined) await prepareGuest(channel, signal);
   await setUpGuest(channel, { ...around, network }, notice, signal);
 }
 

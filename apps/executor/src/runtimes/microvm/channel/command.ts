@@ -35,8 +35,11 @@ export function commandPayload({ argv, env = {}, cwd = '', terminal }: GuestComm
   return payload;
 }
 
-function lengthAndText(text: string): Buffer[] {
-  const bytes = textBytes(text);
+export function lengthAndText(text: string): Uint8Array[] {
+  return lengthAndBytes(textBytes(text));
+}
+
+export function lengthAndBytes(bytes: Uint8Array): [Buffer, Uint8Array] {
   const length = Buffer.alloc(4);
   length.writeUInt32LE(bytes.length);
   return [length, bytes];

@@ -1,4 +1,4 @@
-import { readFailure, textBytes } from './command.ts';
+import { lengthAndBytes, lengthAndText, readFailure, textBytes } from './command.ts';
 import { brokenProtocol, guestFrame, hostFrame, outputWindow } from './frames.ts';
 import { GuestError } from './guest-error.ts';
 import { InputFlow } from './input-flow.ts';
@@ -33,12 +33,18 @@ export async function writeFile(link: Link, path: string, bytes: Uint8Array, mod
   await request(link, `write ${path}`, hostFrame.write, [head, textBytes(path)], { input: bytes });
 }
 
-export async function renew(link: Link, now: Date, entropy: Uint8Array): Promise<void> {
+export async function renew(
+  link: Link,
+  now: Date,
+  entropy: Uint8Array,
+  drives: readonly string[],
+): Promise<void> {
   const head = Buffer.alloc(12);
   const milliseconds = now.getTime();
   head.writeBigInt64LE(BigInt(Math.floor(milliseconds / 1000)));
   head.writeUInt32LE((milliseconds % 1000) * 1_000_000, 8);
-  await request(link, 'take a new clock and entropy', hostFrame.renew, [head, entropy], {});
+  const payload = [head, ...lengthAndBytes(entropy), ...drives.flatMap(lengthAndText)];
+  await request(link, 'become a VM of its own', hostFrame.renew, payload, {});
 }
 
 interface Exchange {

@@ -15,8 +15,13 @@ export interface GuestChannel extends AsyncDisposable {
   readFile(path: string, maxBytes: number): Promise<Uint8Array | undefined>;
   /** @param mode 0644 unless given */
   writeFile(path: string, bytes: Uint8Array, mode?: number): Promise<void>;
-  /** After a restore from a snapshot: fresh entropy (at most 512 bytes) into the kernel's pool, the clock, a new machine-id. */
-  renew(now: Date, entropy: Uint8Array): Promise<void>;
+  /**
+   * After a restore from a snapshot: fresh entropy (at most 512 bytes) into the kernel's pool, the clock, a new machine-id; then
+   * drives are mounted.
+   * @param drives serials of those whose places were empty: workspace, scratch, images
+   * @throws GuestError also when one cannot be mounted
+   */
+  renew(now: Date, entropy: Uint8Array, drives: readonly string[]): Promise<void>;
 }
 
 /** @param received what came behind the answer to the greeting */
@@ -27,7 +32,7 @@ export function openChannel(socket: Socket, nonce: Buffer, received: Buffer): Gu
     exec: (command, signal) => startProcess(link, command, signal),
     readFile: (path, maxBytes) => readFile(link, path, maxBytes),
     writeFile: (path, bytes, mode = 0o644) => writeFile(link, path, bytes, mode),
-    renew: (now, entropy) => renew(link, now, entropy),
+    renew: (now, entropy, drives) => renew(link, now, entropy, drives),
     async [Symbol.asyncDispose]() {
       link.close(new GuestError('the control channel was closed'));
     },

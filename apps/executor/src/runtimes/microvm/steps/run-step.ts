@@ -228,7 +228,7 @@ mkdir -p "$1" "$2/upper" "$2/work" "$2/root" "$3"
 echo '+cpu +memory +pids' >"$3/cgroup.subtree_control"
 cp /run/kiln/etc/* "$1/"
 cat >"$1/config.json"
-mount -t overlay -o "lowerdir=$5,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"
+mount -i -t overlay -o "lowerdir=$5,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"
 exec ${crun.join(' ')} --log "$4" run --bundle "$1" "$6" 2>&3 3>&-
 `;
 

@@ -40,7 +40,7 @@ export interface Snapshot {
   /** Of a file that only this process needs to be able to read. */
   path: string;
   /** Of the machine, empty or not. It had a network interface if those that go on from it have one. */
-  places: readonly DrivePlace[];
+  places: readonly (Drive | DrivePlace)[];
 }
 
 export interface VmInterface {

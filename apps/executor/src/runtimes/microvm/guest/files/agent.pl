@@ -506,17 +506,17 @@ sub discard_temporary {
 
 # --- after a restore from a snapshot ---
 
-# Clones of one snapshot share the pool's state, the clock and the identity until this, and have no file systems of their own.
+# Clones of one snapshot share the pool's state, the clock and the identity until this, and have nothing of their job's.
 sub renew {
   my ($s, $payload) = @_;
-  my ($seconds, $nanoseconds, $entropy) = unpack('qVa*', $payload);
+  my ($seconds, $nanoseconds, $entropy, @drives) = unpack('qVV/a*(V/a*)*', $payload);
   syscall(SYS_clock_settime, 0, pack('qq', $seconds, $nanoseconds)) == 0 or return fail($s, $! + 0, "clock: $!");
   sysopen(my $random, '/dev/urandom', O_RDWR) or return fail($s, $! + 0, "random: $!");
   ioctl($random, RNDADDENTROPY, pack('iia*', 8 * length $entropy, length $entropy, $entropy))
     && ioctl($random, RNDRESEEDCRNG, 0) or return fail($s, $! + 0, "random: $!");
   sysread($random, my $identity, 16) == 16 or return fail($s, EIO, 'random: too little came');
   put('/etc/machine-id', unpack('H*', $identity) . "\n") or return fail($s, $! + 0, "machine-id: $!");
-  main::mount_drives() or return fail($s, ENOENT, 'a drive cannot be mounted');
+  for my $drive (@drives) { main::mount_drive($drive) or return fail($s, $! + 0, "drive $drive: $!") }
   frame(DONE, $s->{id}, "\1");
   delete $streams{$s->{id}};
 }

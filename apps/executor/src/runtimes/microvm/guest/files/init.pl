@@ -24,12 +24,13 @@ sub put {
 my $order = '';
 if (open(my $fh, '<', '/proc/cmdline')) { $order = $1 if (<$fh> // '') =~ /(?:^| )kiln\.drives=(\S+)/ }
 
-# The device of a drive by the name that the host gave it.
+# The device of a drive by the name that the host gave it. Asking for a name is a request to the drive, so it is done once.
+my %device;
 sub drive {
   my ($name) = @_;
   my @names = split(/,/, $order);
   for my $place (0 .. $#names) { return 'vd' . chr(ord('a') + $place) if $names[$place] eq $name }
-  return $order eq '' ? find('/sys/block/vd*/serial', $name) : undef;
+  return $order eq '' ? $device{$name} //= find('/sys/block/vd*/serial', $name) : undef;
 }
 
 # Where something is, by the name in a file beside it.
@@ -44,22 +45,24 @@ sub find {
   return undef;
 }
 
-my %mounts = (work => ['/work', MS_NODEV | MS_NOSUID | MS_NOATIME], scratch => ['/run/scratch', MS_NODEV | MS_NOATIME]);
+# Where drives belong. Images that were there from the beginning are for steps to be run in.
+sub place {
+  my ($name) = @_;
+  return ('/work', 'ext4', MS_NODEV | MS_NOSUID | MS_NOATIME) if $name eq 'work';
+  return ('/run/scratch', 'ext4', MS_NODEV | MS_NOATIME) if $name eq 'scratch';
+  return ("/run/kiln/images/$name", 'squashfs', MS_RDONLY | MS_NODEV | MS_NOSUID);
+}
 
-# A VM may lack them when it boots; one that goes on from a snapshot gets them then. False: one is missing.
-sub mount_drives {
-  my $missing = 0;
-  for my $serial (sort keys %mounts) {
-    my ($target, $flags) = @{ $mounts{$serial} };
-    mkdir $target;
-    next if (stat $target)[0] != (stat "$target/..")[0];
-    my $drive = drive($serial);
-    $missing ||= !$drive || !mount("/dev/$drive", $target, 'ext4', $flags, '');
-  }
+# False, with a reason in $!: it cannot be mounted.
+sub mount_drive {
+  my ($name) = @_;
+  my ($target, $type, $flags) = place($name);
+  mkdir $target;
+  my $drive = drive($name) or return 0;
+  mount("/dev/$drive", $target, $type, $flags, '') or return 0;
   # Everybody's, and without what is the file system's own.
-  chmod 0777, '/work';
-  rmdir '/work/lost+found';
-  return !$missing;
+  if ($name eq 'work') { chmod 0777, $target; rmdir "$target/lost+found" }
+  return 1;
 }
 
 mount('tmpfs', '/run', 'tmpfs', MS_NODEV | MS_NOSUID, 'mode=0755');
@@ -73,7 +76,8 @@ mount('cgroup2', '/sys/fs/cgroup', 'cgroup2', MS_NOSUID | MS_NODEV | MS_NOEXEC, 
 put('/sys/fs/cgroup/cgroup.subtree_control', '+cpu +memory +pids +io');
 put('/proc/self/oom_score_adj', '-1000');
 
-mount_drives();
+# A VM may lack them, or have nothing in their places until it goes on from a snapshot.
+mount_drive($_) or print "kiln: the drive $_ is not mounted: $!\n" for qw(work scratch);
 
 my $hostname = 'kiln';
 syscall(SYS_sethostname, $hostname, length $hostname);

@@ -5,7 +5,8 @@ b=/bin/busybox
 $b mount -t devtmpfs dev /dev
 $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
-load() { while read -r module; do $b insmod "/modules/$module" 2>/dev/null; done <"/modules/$1"; }
+# Without the path: the shell runs it itself, which saves the time to start a program for each.
+load() { while read -r module; do insmod "/modules/$module" 2>/dev/null; done <"/modules/$1"; }
 load order
 set -- /sys/bus/pci/devices/*
 [ -e "$1" ] || load order-without-pci
