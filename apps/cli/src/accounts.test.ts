@@ -49,6 +49,16 @@ describe('kiln user', () => {
     });
   });
 
+  it('link names an account of the provider', async () => {
+    await using instance = await scriptedInstance({
+      'PUT /.api/users/dora/external-account': (_request, response) => response.writeHead(204).end(),
+    });
+    expect((await kiln(['user', 'link', 'dora', '248289761001'], instance)).stdout).toBe(
+      'dora: signs in with 248289761001\n',
+    );
+    expect(instance.bodies).toEqual([{ subject: '248289761001' }]);
+  });
+
   it('delete says what it did', async () => {
     await using instance = await scriptedInstance({
       'DELETE /.api/users/dora': (_request, response) => response.writeHead(204).end(),

@@ -14,9 +14,11 @@ import { executorApi } from './executor-api/index.ts';
 import {
   createAccounts,
   createFirstAdmin,
+  createOpenIDConnect,
   createOrganizations,
   createUsers,
   deleteExpiredSignIns,
+  openIDRoutes,
   organizationRoutes,
   sessionRoutes,
   tokenRoutes,
@@ -219,6 +221,7 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
     metricsRoute(scope, { metrics, authorizeSiteAdmin: accounts.authorizeSiteAdmin });
     siteConfigRoutes(scope, { siteConfig, accounts });
     sessionRoutes(scope, { database, accounts, users, externalURL });
+    openIDRoutes(scope, { database, accounts, openIDConnect: createOpenIDConnect(log), siteConfig });
     tokenRoutes(scope, { database, accounts });
     userRoutes(scope, { users, accounts });
     organizationRoutes(scope, { organizations, accounts });

@@ -68,6 +68,19 @@ export function addUserCommands(program: Command, { invocation }: CommandSetup):
     });
 
   user
+    .command('link')
+    .description('let a user sign in with an account of the OpenID Connect provider')
+    .argument('<name>', 'the user')
+    .argument('<subject>', 'what the provider calls the account: its "sub"')
+    .action(async (name: string, subject: string, _options: object, command: Command) => {
+      const { client, output } = await openSession(command, invocation);
+      const path = `/.api/users/${segment(name)}/external-account`;
+      await client.call('PUT', path, z.unknown(), { body: { subject } });
+      if (output.json) output.jsonLine({ name, subject });
+      else output.line(`${name}: signs in with ${subject}`);
+    });
+
+  user
     .command('delete')
     .description('delete a user; their jobs are canceled and stay without a name')
     .argument('<name>', 'the user')

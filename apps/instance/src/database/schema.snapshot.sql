@@ -100,6 +100,15 @@ create table executors (
   constraint executors_pkey PRIMARY KEY (name)
 ) with (fillfactor=60, autovacuum_vacuum_scale_factor=0.02);
 
+create table external_identities (
+  issuer text not null,
+  subject text not null,
+  user_id bigint not null,
+  created_at timestamp with time zone default now() not null,
+  constraint external_identities_pkey PRIMARY KEY (issuer, subject),
+  constraint external_identities_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
 create table job_logs (
   job_id bigint not null,
   attempt integer not null,
@@ -363,6 +372,8 @@ CREATE INDEX executor_secret_uses_old ON public.executor_secret_uses USING brin 
 CREATE UNIQUE INDEX executor_secrets_key ON public.executor_secrets USING btree (scope, key);
 
 CREATE INDEX executors_by_first_seen ON public.executors USING btree (first_seen_at DESC, name);
+
+CREATE INDEX external_identities_user ON public.external_identities USING btree (user_id);
 
 CREATE INDEX job_logs_to_archive ON public.job_logs USING btree (job_id) WHERE (NOT settled);
 

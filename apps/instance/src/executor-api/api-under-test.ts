@@ -102,6 +102,7 @@ export async function startApi(overrides: Partial<ExecutorApiOptions> = {}): Pro
           externalURL: undefined,
           retention: { jobsDays: 90, auditDays: 365 },
           logs: { maxBytesPerJob: maxBytesPerJob() },
+          openIDConnect: undefined,
         }),
       },
       spoolDirectory: join(directory, 'spool'),

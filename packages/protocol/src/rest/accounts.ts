@@ -63,6 +63,17 @@ export const signInSchema = z
   .meta({ id: 'SignIn' });
 export type SignIn = z.infer<typeof signInSchema>;
 
+/** Body of `PUT /.api/users/:name/external-account`. */
+export const linkAccountSchema = z
+  .strictObject({
+    subject: z
+      .string()
+      .min(1)
+      .max(255)
+      .meta({ description: 'How the provider calls the account: its "sub"' }),
+  })
+  .meta({ id: 'LinkAccount' });
+
 export const sessionViewSchema = z
   .object({
     id: z.int(),

@@ -1,5 +1,7 @@
 export { type Accounts, createAccounts, type Namespace, type NamespaceRole } from './accounts.ts';
 export { createFirstAdmin } from './first-admin.ts';
+export { createOpenIDConnect, type OpenIDConnectSettings } from './openid-connect.ts';
+export { openIDRoutes } from './openid-routes.ts';
 export { organizationRoutes } from './organization-routes.ts';
 export { createOrganizations } from './organizations.ts';
 export { type Principal, principalOf } from './principal.ts';

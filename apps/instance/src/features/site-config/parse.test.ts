@@ -33,6 +33,7 @@ describe('parseSiteConfig', () => {
       requireJobTokens: true,
       retention: { jobsDays: 7, auditDays: 365 },
       logs: { maxBytesPerJob: 64 * 1024 ** 2 },
+      openIDConnect: undefined,
     });
     expect(parseSiteConfig('', 'site.jsonc')).toEqual({
       externalURL: undefined,
@@ -40,6 +41,7 @@ describe('parseSiteConfig', () => {
       requireJobTokens: false,
       retention: { jobsDays: 90, auditDays: 365 },
       logs: { maxBytesPerJob: 2 * 1024 ** 3 },
+      openIDConnect: undefined,
     });
   });
 

@@ -1,5 +1,6 @@
 import { parseByteSize } from '@kiln/protocol';
 import { z } from 'zod';
+import type { OpenIDConnectSettings } from '../accounts/index.ts';
 
 /** What stands in place of a secret wherever the configuration is shown. No secret can look like it. */
 export function hiddenSecretMark(id: string): string {
@@ -39,6 +40,13 @@ const httpURL = z
       'must be an http or https URL such as "https://kiln.example.com", without query, fragment or password',
   })
   .transform((text) => text.replace(/\/+$/, ''));
+
+/** Exactly as the provider writes it: also a slash at its end is a part of it. */
+const issuerURL = z
+  .string()
+  .refine((text) => isPlainURL(text) && (text.startsWith('https:') || isLoopbackURL(text)), {
+    error: 'must be an https URL such as "https://accounts.example.com", without query, fragment or password',
+  });
 
 const smallestLogBytes = 1024 * 1024;
 
@@ -90,6 +98,20 @@ export const siteConfigSchema = z.strictObject({
       description:
         'Output of an attempt beyond this is dropped, with a marker in the log. 2 GiB when not set.',
     }),
+  'auth.openIDConnect.issuer': issuerURL.optional().meta({
+    description:
+      'The OpenID Connect provider with which people sign in, as its discovery document names itself. People sign in with it once the two keys below and externalURL are set too.',
+  }),
+  'auth.openIDConnect.clientID': z.string().min(1).max(500).optional().meta({
+    description: 'The name under which this instance is registered with the provider.',
+  }),
+  'auth.openIDConnect.clientSecret': sharedSecret.optional().meta({
+    description: 'The secret that the provider gave this instance, at least 20 characters.',
+  }),
+  'auth.openIDConnect.allowSignup': z.boolean().default(false).meta({
+    description:
+      'Make a user for whoever signs in with the provider for the first time. Otherwise a site admin links users to accounts of the provider.',
+  }),
 });
 type SiteConfigKeys = z.infer<typeof siteConfigSchema>;
 
@@ -114,6 +136,8 @@ export interface SiteConfigValues {
   requireJobTokens: boolean;
   retention: { jobsDays: number; auditDays: number };
   logs: { maxBytesPerJob: number };
+  /** Undefined: people sign in with passwords alone. */
+  openIDConnect: OpenIDConnectSettings | undefined;
 }
 
 export function toValues(keys: SiteConfigKeys): SiteConfigValues {
@@ -124,7 +148,16 @@ export function toValues(keys: SiteConfigKeys): SiteConfigValues {
     requireJobTokens: keys['executors.requireJobTokens'],
     retention: { jobsDays: keys['retention.jobsDays'], auditDays: keys['retention.auditDays'] },
     logs: { maxBytesPerJob: keys['logs.maxBytesPerJob'] },
+    openIDConnect: openIDConnectOf(keys),
   };
+}
+
+function openIDConnectOf(keys: SiteConfigKeys): OpenIDConnectSettings | undefined {
+  const issuer = keys['auth.openIDConnect.issuer'];
+  const clientID = keys['auth.openIDConnect.clientID'];
+  const clientSecret = keys['auth.openIDConnect.clientSecret'];
+  if (issuer === undefined || clientID === undefined || clientSecret === undefined) return undefined;
+  return { issuer, clientID, clientSecret, allowSignup: keys['auth.openIDConnect.allowSignup'] };
 }
 
 function isPlainURL(text: string): boolean {
@@ -136,4 +169,10 @@ function isPlainURL(text: string): boolean {
     url.password === '' &&
     !/[?#\s]/.test(text)
   );
+}
+
+/** A provider on this machine itself needs no TLS. */
+function isLoopbackURL(text: string): boolean {
+  const host = URL.parse(text)?.hostname ?? '';
+  return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
