@@ -63,8 +63,8 @@ const vmmProcesses = 256;
 const entropyBytes = 64;
 
 /**
- * Starts a VM and waits for its agent. A snapshot that it cannot go on from costs time only. A boot that hangs (a lost timer tick under emulation) is ended and tried once more,
- * as is one that ended: on a busy machine the kernel may find its timer broken and panic.
+ * Starts a VM and waits for its agent. A snapshot that it cannot go on from costs time only. A boot that hangs (a lost timer tick
+ * under emulation) is ended and tried once more, as is one that ended: on a busy machine the kernel may find its timer broken and panic.
  * @throws SandboxError with the end of the console; nothing is left then but the files in the VM's directory
  */
 export async function bootVm(options: BootOptions, signal: AbortSignal): Promise<BootedVm> {

@@ -114,7 +114,9 @@ async function removeLeastUsed(directory: string): Promise<void> {
   const all = await Promise.all(
     (await readdir(directory)).map(async (name) => {
       const path = join(directory, name);
-      return { path, usedMs: (await stat(path)).atimeMs };
+      // Another process may just have removed it.
+      const found = await stat(path).catch(() => undefined);
+      return { path, usedMs: found?.atimeMs ?? 0 };
     }),
   );
   const old = all.sort((a, b) => b.usedMs - a.usedMs).slice(mostSnapshots);
