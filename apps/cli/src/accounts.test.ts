@@ -49,6 +49,17 @@ describe('kiln user', () => {
     });
   });
 
+  it('set-role makes site admins, and none', async () => {
+    await using instance = await scriptedInstance({
+      'PUT /.api/users/dora/site-admin': (_request, response) => response.writeHead(204).end(),
+    });
+    const set = (role: string) => kiln(['user', 'set-role', 'dora', role], instance);
+    expect((await set('site-admin')).stdout).toBe('dora: site-admin\n');
+    expect((await set('user')).stdout).toBe('dora: user\n');
+    expect((await set('god')).exitCode).toBe(2);
+    expect(instance.bodies).toEqual([{ siteAdmin: true }, { siteAdmin: false }]);
+  });
+
   it('link names an account of the provider', async () => {
     await using instance = await scriptedInstance({
       'PUT /.api/users/dora/external-account': (_request, response) => response.writeHead(204).end(),
@@ -116,6 +127,8 @@ describe('kiln token', () => {
     });
     const { stdout } = await kiln(['token', 'list'], instance);
     expect(stdout.split('\n')[1]).toMatch(/^12 +jobs +\S+ ago +never +2027-01-01 +builds$/);
+    await kiln(['token', 'list', '--user', 'emil'], instance);
+    expect(instance.requests.at(-1)).toBe('GET /.api/access-tokens?user=emil');
     expect((await kiln(['token', 'revoke', '12'], instance)).stdout).toBe('token 12: revoked\n');
     expect((await kiln(['token', 'revoke', 'builds'], instance)).exitCode).toBe(2);
   });

@@ -75,6 +75,18 @@ describe('kiln login', () => {
     ]);
   });
 
+  it('revokes the token of the login before', async () => {
+    await using instance = await scriptedInstance({
+      ...answers,
+      'DELETE /.api/access-tokens/12': (_request, response) => response.writeHead(204).end(),
+    });
+    await as(instance, ['login', 'dora'], { stdin: 'x' });
+    expect(instance.requests).toHaveLength(1);
+    expect((await as(instance, ['login', 'dora'], { stdin: 'x' })).exitCode).toBe(0);
+    expect(instance.requests.at(-1)).toBe('DELETE /.api/access-tokens/12');
+    expect(await readFile(file(), 'utf8')).toContain('kiln_of-dora');
+  });
+
   it('uses the directory of XDG_CONFIG_HOME, and keeps the logins of other instances', async () => {
     await using instance = await scriptedInstance(answers);
     await using other = await scriptedInstance(answers);

@@ -2,8 +2,8 @@ import { hostname } from 'node:os';
 import { createdAccessTokenSchema } from '@kiln/protocol';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { createClient } from '../api/client.ts';
-import { findLogin, storeLogin } from '../api/stored-logins.ts';
+import { type Client, createClient } from '../api/client.ts';
+import { findLogin, type StoredLogin, storeLogin } from '../api/stored-logins.ts';
 import { ApiRefusal, CliError } from '../errors.ts';
 import { readPassword, refuseArguments } from '../secret-input.ts';
 import { type CommandSetup, openSession } from '../session.ts';
@@ -36,7 +36,9 @@ export function addLogin(program: Command, { invocation }: CommandSetup): void {
       const path = '/.api/access-tokens/by-password';
       const made = await client.call('POST', path, createdAccessTokenSchema, { body });
       const { token, user, accessToken } = made;
+      const earlier = await findLogin(invocation, url);
       await storeLogin(invocation, url, { token, tokenId: accessToken.id, user });
+      if (earlier) await revoke(client, earlier);
       if (output.json) return output.jsonLine({ user, url, expiresAt: accessToken.expiresAt });
       output.line(`signed in to ${url} as ${user}`);
       if (invocation.env['KILN_TOKEN']) {
@@ -52,15 +54,19 @@ export function addLogin(program: Command, { invocation }: CommandSetup): void {
       const { url } = client.connection;
       const login = await findLogin(invocation, url);
       if (!login) throw new CliError(`nobody is signed in to ${url}`);
-      const own = createClient({ ...client.connection, token: login.token }, invocation.interrupted);
-      try {
-        await own.call('DELETE', `/.api/access-tokens/${login.tokenId}`, z.unknown());
-      } catch (error) {
-        // Expired or revoked already: what was asked for is so.
-        if (!(error instanceof ApiRefusal && error.status === 401)) throw error;
-      }
+      await revoke(client, login);
       await storeLogin(invocation, url, undefined);
       if (output.json) output.jsonLine({ user: login.user, url });
       else output.line(`signed out of ${url}`);
     });
+
+  async function revoke({ connection }: Client, { token, tokenId }: StoredLogin): Promise<void> {
+    const own = createClient({ ...connection, token }, invocation.interrupted);
+    try {
+      await own.call('DELETE', `/.api/access-tokens/${tokenId}`, z.unknown());
+    } catch (error) {
+      // Expired or revoked already: what was asked for is so.
+      if (!(error instanceof ApiRefusal && error.status === 401)) throw error;
+    }
+  }
 }

@@ -44,9 +44,11 @@ export function addTokenCommands(program: Command, { invocation }: CommandSetup)
   token
     .command('list')
     .description('list your access tokens, without the tokens themselves')
-    .action(async (_options: object, command: Command) => {
+    .option('--user <name>', 'those of another user, as a site admin')
+    .action(async ({ user }: { user?: string }, command: Command) => {
       const { client, output } = await openSession(command, invocation);
-      const list = await client.call('GET', '/.api/access-tokens', accessTokenListSchema);
+      const query = user === undefined ? '' : `?${new URLSearchParams({ user })}`;
+      const list = await client.call('GET', `/.api/access-tokens${query}`, accessTokenListSchema);
       if (output.json) return output.jsonLine(list);
       const now = Date.now();
       const rows = list.accessTokens.map((view) => [

@@ -1,5 +1,5 @@
 import { userListSchema, userViewSchema } from '@kiln/protocol';
-import type { Command } from 'commander';
+import { Argument, type Command } from 'commander';
 import { z } from 'zod';
 import { segment } from '../api/client.ts';
 import { CliError } from '../errors.ts';
@@ -65,6 +65,19 @@ export function addUserCommands(program: Command, { invocation }: CommandSetup):
       await client.call('PUT', `/.api/users/${segment(name)}/password`, z.unknown(), { body });
       if (output.json) output.jsonLine({ name });
       else output.line(`${name}: password set`);
+    });
+
+  user
+    .command('set-role')
+    .description('make a user a site admin, or one no more')
+    .argument('<name>', 'the user')
+    .addArgument(new Argument('<role>', 'what to be').choices(['user', 'site-admin']))
+    .action(async (name: string, role: string, _options: object, command: Command) => {
+      const { client, output } = await openSession(command, invocation);
+      const body = { siteAdmin: role === 'site-admin' };
+      await client.call('PUT', `/.api/users/${segment(name)}/site-admin`, z.unknown(), { body });
+      if (output.json) output.jsonLine({ name, ...body });
+      else output.line(`${name}: ${role}`);
     });
 
   user

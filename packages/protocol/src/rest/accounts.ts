@@ -63,6 +63,9 @@ export const signInSchema = z
   .meta({ id: 'SignIn' });
 export type SignIn = z.infer<typeof signInSchema>;
 
+/** Body of `PUT /.api/users/:name/site-admin`. */
+export const setSiteAdminSchema = z.strictObject({ siteAdmin: z.boolean() }).meta({ id: 'SetSiteAdmin' });
+
 /** Body of `PUT /.api/users/:name/external-account`. */
 export const linkAccountSchema = z
   .strictObject({

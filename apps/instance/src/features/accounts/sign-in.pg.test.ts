@@ -174,6 +174,13 @@ describe('access tokens', () => {
       body: byPassword,
     });
     const { token, accessToken } = login.json as CreatedAccessToken;
+    const ofDora = '/.api/access-tokens?user=Dora';
+    expect((await site.call('GET', ofDora)).json).toMatchObject({ accessTokens: [{ id: accessToken.id }] });
+    expect((await site.call('GET', ofDora, { token })).status).toBe(200);
+    expect(await site.call('GET', '/.api/access-tokens?user=admin', { token })).toMatchObject({
+      status: 404,
+      json: { error: { code: 'unknown_user' } },
+    });
     const ofAdmin = await make(site.adminToken);
     expect(
       await site.call('DELETE', `/.api/access-tokens/${ofAdmin.accessToken.id}`, { token }),

@@ -12,6 +12,7 @@ import type { Accounts } from './accounts.ts';
 import { createAccessToken, listAccessTokens, revokeAccessToken } from './own-tokens.ts';
 import { principalOf } from './principal.ts';
 import { signIn } from './sign-in.ts';
+import { requireVisibleUser } from './users.ts';
 
 /** `/.api/access-tokens`: the own ones; site admins revoke anybody's. */
 export function tokenRoutes(
@@ -28,10 +29,18 @@ export function tokenRoutes(
       schema: {
         tags,
         summary: 'List the own access tokens, newest first, without the tokens themselves',
+        querystring: z.object({
+          user: z.string().optional().meta({ description: 'Those of this user; for site admins' }),
+        }),
         response: { 200: accessTokenListSchema },
       },
     },
-    async (request) => ({ accessTokens: await listAccessTokens(database, principalOf(request).userId) }),
+    async (request) => {
+      const principal = principalOf(request);
+      const { user = principal.name } = request.query;
+      const { id } = await requireVisibleUser(database, principal, user);
+      return { accessTokens: await listAccessTokens(database, id) };
+    },
   );
 
   server.post(

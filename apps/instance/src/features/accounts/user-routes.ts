@@ -1,4 +1,10 @@
-import { createUserSchema, setPasswordSchema, userListSchema, userViewSchema } from '@kiln/protocol';
+import {
+  createUserSchema,
+  setPasswordSchema,
+  setSiteAdminSchema,
+  userListSchema,
+  userViewSchema,
+} from '@kiln/protocol';
 import { z } from 'zod';
 import type { HttpServer } from '../../http.ts';
 import type { Accounts } from './accounts.ts';
@@ -68,6 +74,27 @@ export function userRoutes(
       const principal = principalOf(request);
       await users.setPassword(principal, name, request.body, request.ip);
       request.log.info({ name, by: principal.name }, 'a password was set');
+      return reply.code(204).send(null);
+    },
+  );
+
+  server.put(
+    '/.api/users/:name/site-admin',
+    {
+      onRequest: accounts.authorizeSiteAdmin,
+      schema: {
+        tags,
+        summary: 'Make a user a site admin, or one no more',
+        params: byName,
+        body: setSiteAdminSchema,
+        response: { 204: z.null() },
+      },
+    },
+    async (request, reply) => {
+      const { name } = request.params;
+      const { siteAdmin } = request.body;
+      await users.setSiteAdmin(name, siteAdmin);
+      request.log.info({ name, siteAdmin, by: principalOf(request).name }, 'the role of a user was set');
       return reply.code(204).send(null);
     },
   );

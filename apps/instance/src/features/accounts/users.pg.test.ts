@@ -1,6 +1,6 @@
 import type { CreatedAccessToken, JobView, SecretUseList, UserView } from '@kiln/protocol';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type InstanceUnderTest, startInstanceUnderTest } from '../../instance-under-test.ts';
+import { type InstanceUnderTest, startInstanceUnderTest, until } from '../../instance-under-test.ts';
 
 let site: InstanceUnderTest;
 beforeAll(async () => {
@@ -65,6 +65,32 @@ describe('users', () => {
       expect(reply.text).not.toContain(bad);
     },
   );
+});
+
+describe('a site admin', () => {
+  test('is made by another, and is one at once, until it is not', async () => {
+    const token = await make('ida');
+    const set = (name: string, siteAdmin: boolean) =>
+      site.call('PUT', `/.api/users/${name}/site-admin`, { body: { siteAdmin } });
+    expect((await site.call('GET', '/.api/users', { token })).status).toBe(403);
+    expect((await set('ida', true)).status).toBe(204);
+    expect((await site.call('GET', '/.api/users', { token })).status).toBe(200);
+    expect((await set('Ida', false)).status).toBe(204);
+    expect((await site.call('GET', '/.api/users', { token })).status).toBe(403);
+    expect((await set('nobody', true)).status).toBe(404);
+  });
+
+  test('is always there', async () => {
+    const admins = `select name from users join namespaces on namespaces.id = namespace_id where site_admin`;
+    for (const { name } of await site.database.query<{ name: string }>(admins)) {
+      if (name !== 'admin') await site.call('DELETE', `/.api/users/${name}`);
+    }
+    const body = { siteAdmin: false };
+    expect(await site.call('PUT', '/.api/users/admin/site-admin', { body })).toMatchObject({
+      status: 409,
+      json: { error: { code: 'last_site_admin' } },
+    });
+  });
 });
 
 describe('a password', () => {
@@ -153,16 +179,27 @@ describe('deleting a user', () => {
   });
 
   test('leaves a site admin, also when two delete each other', async () => {
-    await site.call('DELETE', '/.api/users/Zoe');
     expect(await site.call('DELETE', '/.api/users/admin')).toMatchObject({
       status: 409,
       json: { error: { code: 'last_site_admin' } },
     });
     const other = await make('heidi', { siteAdmin: true });
-    const statuses = await Promise.all([
-      site.call('DELETE', '/.api/users/heidi'),
-      site.call('DELETE', '/.api/users/admin', { token: other }),
-    ]);
+    // Both have begun before either is through.
+    const { deleting } = await site.database.transaction(async (transaction) => {
+      await transaction.query('lock table users in share row exclusive mode');
+      const both = [
+        site.call('DELETE', '/.api/users/heidi'),
+        site.call('DELETE', '/.api/users/admin', { token: other }),
+      ];
+      await until(async () => {
+        const waiting = await site.database.query(
+          `select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`,
+        );
+        return waiting.length === 2;
+      });
+      return { deleting: Promise.all(both) };
+    });
+    const statuses = await deleting;
     const admins = await site.database.query('select from users where site_admin');
     expect(admins).toHaveLength(1);
     expect(statuses.filter(({ status }) => status === 204)).toHaveLength(1);

@@ -21,6 +21,8 @@ export interface Users {
    * @throws ApiError 401 `wrong_credentials`, 404 `unknown_user`, 429 `too_many_attempts`
    */
   setPassword(principal: Principal, name: string, change: SetPassword, address: string): Promise<void>;
+  /** @throws ApiError 404 `unknown_user`, 409 `last_site_admin` */
+  setSiteAdmin(name: string, siteAdmin: boolean): Promise<void>;
   /**
    * Deletes a user with access tokens, sessions and namespace, whose jobs are canceled and stay without a name; other
    * jobs and uses of secrets forget who it was.
@@ -86,6 +88,14 @@ export function createUsers({ database, cancelJobs }: UsersOptions): Users {
       });
     },
 
+    async setSiteAdmin(name, siteAdmin) {
+      await database.transaction(async (transaction) => {
+        if (!siteAdmin) await requireOtherSiteAdmin(transaction, name);
+        const { id } = await requireUser(transaction, name);
+        await transaction.query('update users set site_admin = $2 where id = $1', [id, siteAdmin]);
+      });
+    },
+
     async delete(name) {
       const { namespaceId } = await requireUser(database, name);
       // Before, so that they are canceled even if this process dies; and after, when no more of them can come.
@@ -106,8 +116,11 @@ export async function requireUser(database: Executable, name: string): Promise<U
   throw unknownUser(name);
 }
 
-/** Users see themselves, site admins all; that there are others is nothing that the rest is told. */
-async function requireVisibleUser(
+/**
+ * Users see themselves, site admins all; that there are others is nothing that the rest is told.
+ * @throws ApiError 404 `unknown_user`
+ */
+export async function requireVisibleUser(
   database: Executable,
   principal: Principal,
   name: string,
