@@ -17,9 +17,17 @@ export async function openDraining(database: Database, log: Logger): Promise<Dra
   let names: ReadonlySet<string> = new Set();
   const watchers = new Map<string, Set<() => void>>();
   let reading: Promise<void> = Promise.resolve();
+  /** By this process. */
+  let changes = 0;
 
   async function read(): Promise<void> {
-    const rows = await database.query<{ name: string }>('select name from executors where draining');
+    let rows: { name: string }[];
+    let changesBefore: number;
+    do {
+      changesBefore = changes;
+      rows = await database.query<{ name: string }>('select name from executors where draining');
+      // What was read may be older than a change that came meanwhile.
+    } while (changes !== changesBefore);
     const before = names;
     names = new Set(rows.map(({ name }) => name));
     for (const [name, ofName] of watchers) {
@@ -54,6 +62,7 @@ export async function openDraining(database: Database, log: Logger): Promise<Dra
       };
     },
     async changed(name, draining) {
+      changes += 1;
       const changed = new Set(names);
       if (draining) changed.add(name);
       else changed.delete(name);
