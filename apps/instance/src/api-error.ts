@@ -12,12 +12,15 @@ export class ApiError extends Error {
   readonly code: string;
   /** What the caller can do about it. */
   readonly hint: string | undefined;
+  /** When it is worth trying again; 503 is after a second unless it says otherwise. */
+  readonly retryAfterSeconds: number | undefined;
 
-  constructor(status: number, code: string, message: string, hint?: string) {
+  constructor(status: number, code: string, message: string, hint?: string, retryAfterSeconds?: number) {
     super(message);
     this.status = status;
     this.code = code;
     this.hint = hint;
+    this.retryAfterSeconds = retryAfterSeconds ?? (status === 503 ? 1 : undefined);
   }
 
   toBody(): ApiErrorBody {

@@ -46,7 +46,7 @@ export function addErrorReplies(server: HttpServer): void {
 function sendError(error: ApiError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   reply.code(error.status);
   if (error.status === 401) reply.header('www-authenticate', 'Bearer realm="kiln"');
-  if (error.status === 503) reply.header('retry-after', '1');
+  if (error.retryAfterSeconds !== undefined) reply.header('retry-after', String(error.retryAfterSeconds));
   if (isApi(pathOf(request)))
     return reply.type('application/json; charset=utf-8').send(JSON.stringify(error.toBody()));
   const text = error.status === 404 ? '404 page not found' : error.message;

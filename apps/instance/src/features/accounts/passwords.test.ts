@@ -28,21 +28,27 @@ describe('a password', () => {
   });
 
   it('is recognised with the parameters with which it was hashed', async () => {
-    const salt = Buffer.alloc(16, 7);
-    const hash = argon2Sync('argon2id', {
-      message: 'x',
-      nonce: salt,
-      memory: 64,
-      passes: 3,
-      parallelism: 2,
-      tagLength: 16,
-    });
-    const stored = `$argon2id$v=19$m=64,t=3,p=2$${salt.toString('base64')}$${hash.toString('base64')}`;
-    expect(await isPassword('x', stored)).toBe(true);
-    expect(await isPassword('y', stored)).toBe(false);
+    expect(await isPassword('x', cheap('x'))).toBe(true);
+    expect(await isPassword('y', cheap('x'))).toBe(false);
+  });
+
+  it('is not looked at when too many are waiting already, and is soon after', async () => {
+    const results = await Promise.allSettled(Array.from({ length: 120 }, () => isPassword('x', cheap('x'))));
+    const refused = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason);
+    expect(refused).toHaveLength(20);
+    expect(refused[0]).toMatchObject({ status: 503, code: 'busy', retryAfterSeconds: 5 });
+    expect(await isPassword('x', cheap('x'))).toBe(true);
   });
 
   it('of nobody is none, after the same work', async () => {
     for (const none of [null, undefined]) expect(await isPassword('', none)).toBe(false);
   });
 });
+
+/** A hash with other parameters than those of new ones. */
+function cheap(message: string): string {
+  const nonce = Buffer.alloc(16, 7);
+  const cost = { memory: 64, passes: 3, parallelism: 2, tagLength: 16 };
+  const hash = argon2Sync('argon2id', { message, nonce, ...cost });
+  return `$argon2id$v=19$m=64,t=3,p=2$${nonce.toString('base64')}$${hash.toString('base64')}`;
+}

@@ -1,5 +1,6 @@
 import { argon2, randomBytes, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
+import { ApiError } from '../../api-error.ts';
 import { createTurns } from '../../database/index.ts';
 
 /**
@@ -20,8 +21,11 @@ interface Cost {
 const derive = promisify(argon2);
 /** Each needs 19 MiB and a thread that others (DNS, files) share: whoever sends many passwords must not have them all. */
 const turns = createTurns(2);
+/** Some seconds of work; whoever comes after them is better told at once. */
+const maxPending = 100;
+let pending = 0;
 
-/** @returns a PHC string: `$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH` */
+/** @throws ApiError 503 `busy` @returns a PHC string: `$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH` */
 export async function hashPassword(password: string): Promise<string> {
   const salt = randomBytes(saltBytes);
   const hash = await hashWith(password, salt, cost, hashBytes);
@@ -29,7 +33,10 @@ export async function hashPassword(password: string): Promise<string> {
   return `$argon2id$v=19$m=${memory},t=${passes},p=${parallelism}$${unpadded(salt)}$${unpadded(hash)}`;
 }
 
-/** Takes as long for no hash as for one: how long an answer takes tells nobody which users there are. */
+/**
+ * Takes as long for no hash as for one: how long an answer takes tells nobody which users there are.
+ * @throws ApiError 503 `busy`
+ */
 export async function isPassword(password: string, stored: string | null | undefined): Promise<boolean> {
   const { salt, hash, ...given } = stored ? parse(stored) : nobody;
   const derived = await hashWith(password, salt, given, hash.length);
@@ -39,12 +46,31 @@ export async function isPassword(password: string, stored: string | null | undef
 /** What the password of a user who has none is compared with. */
 const nobody = { ...cost, salt: randomBytes(saltBytes), hash: randomBytes(hashBytes) };
 
-function hashWith(password: string, salt: Buffer, { memory, passes, parallelism }: Cost, tagLength: number) {
+async function hashWith(
+  password: string,
+  salt: Buffer,
+  { memory, passes, parallelism }: Cost,
+  tagLength: number,
+): Promise<Buffer> {
+  if (pending >= maxPending) {
+    throw new ApiError(
+      503,
+      'busy',
+      'Too many people sign in at the moment',
+      'Try again in a few seconds.',
+      5,
+    );
+  }
   // The same letters typed on different keyboards (NIST SP 800-63B, 3.1.1.2).
   const message = password.normalize('NFKC');
-  return turns.take(() =>
-    derive('argon2id', { message, nonce: salt, memory, passes, parallelism, tagLength }),
-  );
+  pending++;
+  try {
+    return await turns.take(() =>
+      derive('argon2id', { message, nonce: salt, memory, passes, parallelism, tagLength }),
+    );
+  } finally {
+    pending--;
+  }
 }
 
 function parse(stored: string): Cost & { salt: Buffer; hash: Buffer } {

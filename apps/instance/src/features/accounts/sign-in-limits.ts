@@ -15,7 +15,7 @@ const countAttempt = {
     on conflict (subject_sha256) do update set
       count = case when a.window_ends_at <= now() then 1 else least(a.count + 1, 1000000) end,
       window_ends_at = case when a.window_ends_at <= now() then excluded.window_ends_at else a.window_ends_at end
-    returning count, ceil(extract(epoch from window_ends_at - now()) / 60)::int as minutes`,
+    returning count, ceil(extract(epoch from window_ends_at - now()))::int as seconds`,
 };
 
 /**
@@ -41,7 +41,7 @@ export async function forgetSignIn(database: Database, name: string, address: st
 }
 
 async function count(database: Database, kind: keyof typeof limits, value: string): Promise<void> {
-  const [row] = await database.query<{ count: number; minutes: number }>(countAttempt, [
+  const [row] = await database.query<{ count: number; seconds: number }>(countAttempt, [
     subject(kind, value),
   ]);
   if (!row || row.count <= limits[kind]) return;
@@ -49,7 +49,8 @@ async function count(database: Database, kind: keyof typeof limits, value: strin
     429,
     'too_many_attempts',
     `Too many attempts to sign in ${kind === 'name' ? 'with this name' : 'from this network'}`,
-    `Try again in ${row.minutes} minutes. Access tokens and sessions work meanwhile.`,
+    `Try again in ${Math.ceil(row.seconds / 60)} minutes. Access tokens and sessions work meanwhile.`,
+    row.seconds,
   );
 }
 
