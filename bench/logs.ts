@@ -28,7 +28,7 @@ export async function run(args: string[], signal: AbortSignal): Promise<BenchRes
   await using _executor = await startBenchExecutor({
     instance,
     dockerSocket: docker.socketPath,
-    frontendURL: proxy.url,
+    env: { EXECUTOR_FRONTEND_URL: proxy.url },
     signal,
   });
   const site: LogSite = { instance, proxy, image: docker.image, signal };

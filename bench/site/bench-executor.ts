@@ -8,12 +8,15 @@ export interface BenchExecutor extends AsyncDisposable {
   pid: number;
 }
 
-/** `bin/executor run` on the Docker runtime, for the queue `jobs`. */
+/** `bin/executor run` for the queue `jobs`. */
 export async function startBenchExecutor(options: {
   instance: BenchInstance;
-  dockerSocket: string;
-  /** Where the executor reaches the instance, when not at its own address. */
-  frontendURL?: string;
+  /** For the Docker runtime; without it, microVMs. */
+  dockerSocket?: string;
+  /** Its data directory, where a guest and images may be already; by default an empty one. */
+  dataDirectory?: string;
+  /** Settings of the executor, such as where it reaches the instance when not at its own address. */
+  env?: NodeJS.ProcessEnv;
   signal: AbortSignal;
 }): Promise<BenchExecutor> {
   const directory = await mkdtemp(path.join(tmpdir(), 'kiln-bench-executor-'));
@@ -24,14 +27,10 @@ export async function startBenchExecutor(options: {
   const executor = cleanup.use(
     await startExecutorProcess({
       instance: options.instance,
-      dataDirectory: path.join(directory, 'data'),
-      dockerSocket: options.dockerSocket,
+      dataDirectory: options.dataDirectory ?? path.join(directory, 'data'),
+      ...(options.dockerSocket === undefined ? {} : { dockerSocket: options.dockerSocket }),
       logFile: path.join(directory, 'executor.log'),
-      env: {
-        EXECUTOR_FRONTEND_URL: options.frontendURL ?? options.instance.url,
-        SRC_LOG_LEVEL: 'warn',
-        TMPDIR: temporary,
-      },
+      env: { SRC_LOG_LEVEL: 'warn', TMPDIR: temporary, ...options.env },
       signal: options.signal,
     }),
   );
