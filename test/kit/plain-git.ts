@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 
 /**
- * Serves a bare repository over read-only smart HTTP, as a plain instance does (protocol reference section 1.10).
+ * Serves a bare repository over read-only smart HTTP, as a plain instance does (from the reference).
  * @param rest what follows the repository's name in the path, such as `/info/refs`
  */
 export async function serveGit(

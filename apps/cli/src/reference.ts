@@ -5,7 +5,7 @@ export function renderReference(program: Command): string {
   return `# The kiln command
 
 <!-- Made from apps/cli/src/commands. After a change there run
-     \`vitest run --project unit apps/cli/src/reference.test.ts -u\`. -->
+     \`sh tools/node/run --exec vitest run --project unit apps/cli/src/reference.test.ts -u\`. -->
 
 \`bin/kiln\` runs from a checkout, from any directory; a link to it may stand anywhere on PATH. \`kiln serve\` runs an
 instance; every other command talks to one.
@@ -43,7 +43,7 @@ function renderCommand(command: Command): string {
   const rows = [
     ...command.registeredArguments.map((argument) => [
       `\`${argument.required ? '<' : '['}${argument.name()}${argument.variadic ? '...' : ''}${argument.required ? '>' : ']'}\``,
-      argument.description,
+      `${argument.description}${argument.argChoices ? ` (${argument.argChoices.join(', ')})` : ''}`,
     ]),
     ...options.map((option) => [`\`${option.flags}\``, describe(option)]),
   ];

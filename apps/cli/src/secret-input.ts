@@ -35,7 +35,9 @@ export async function readNewPassword(name: string, invocation: Asked): Promise<
   const password = await readPassword(name, invocation);
   if (invocation.stdin.isTTY !== true) return password;
   if ((await readPassword(`${name}, again`, invocation)) === password) return password;
-  throw new CliError('that was another password than before');
+  throw new CliError('that was another password than before', {
+    hint: 'start again and type the same one twice',
+  });
 }
 
 /** Refuses what was typed after the other arguments; the parser's own refusal would quote it. @throws CliError */

@@ -1,4 +1,4 @@
-/** All that commands on this machine see of the executor's environment (reference section 3.3). */
+/** All that commands on this machine see of the executor's environment (from the reference). */
 export function hostEnvironmentOf(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
   return Object.fromEntries(['HOME', 'PATH', 'USER', 'DOCKER_HOST'].map((name) => [name, env[name] ?? '']));
 }

@@ -38,7 +38,7 @@ export const instanceSettings = z.object({
   }),
   KILN_SECRET_KEY_FILE: z.string().optional().meta({
     description:
-      'A file of yours with the key that encrypts executor secrets; what several instance processes on one database share. While a key is replaced it holds several: the first one encrypts, all decrypt (docs/secrets.md).',
+      'A file of yours with the key that encrypts executor secrets and the site configuration; what several instance processes on one database share. While a key is replaced it holds several: the first one encrypts, all decrypt (docs/secrets.md).',
     range: 'a path to a file with keys of 64 hexadecimal characters, as `openssl rand -hex 32` prints',
     shown: '`secret-key` in the data directory, made at the first start',
   }),

@@ -15,7 +15,7 @@ export function healthRoutes(
     request.log.warn({ reason }, 'not ready');
     return reply.code(503).send({ status: 'not ready', reason });
   });
-  // Executors ask which release of the src command goes with this instance (reference section 1.3).
+  // Executors ask which release of the src command goes with this instance (from the reference).
   server.get('/.api/src-cli/version', hidden, async () => ({ version: compatVersion }));
 }
 

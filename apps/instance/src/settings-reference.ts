@@ -7,7 +7,7 @@ export function renderSettingsReference(): string {
   return `# Settings of the instance
 
 <!-- Made from apps/instance/src/env.ts and features/site-config/schema.ts. After a change there run
-     \`vitest run --project unit apps/instance/src/settings-reference.test.ts -u\`. -->
+     \`sh tools/node/run --exec vitest run --project unit apps/instance/src/settings-reference.test.ts -u\`. -->
 
 ## Environment variables
 

@@ -25,7 +25,7 @@ export class InvalidVersionError extends Error {
 }
 
 /**
- * Whether an executor of this version reads job documents of version 2 (reference section 1.5): 4.3.0 and its
+ * Whether an executor of this version reads job documents of version 2 (from the reference): 4.3.0 and its
  * pre-releases and everything later, development builds, build stamps from 2022-11-24 on. `''` means version 1.
  * @throws InvalidVersionError
  */
@@ -46,7 +46,7 @@ export function readsDocumentV2(executorVersion: string): boolean {
 export type Compatibility = 'OUTDATED' | 'UP_TO_DATE' | 'VERSION_AHEAD';
 
 /**
- * How an executor's version compares with the instance's (reference section 4). Shown, never enforced.
+ * How an executor's version compares with the instance's (from the reference). Shown, never enforced.
  * `null` where the two cannot be compared (development builds, an insiders build beside a release).
  * @throws InvalidVersionError
  */

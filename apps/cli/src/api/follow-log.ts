@@ -72,7 +72,9 @@ async function* connect(client: Client, path: string, lastEventId: string, inter
   const response = await client.open(path, headers, silence.signal);
   if (!response.headers.get('content-type')?.startsWith('text/event-stream') || !response.body) {
     await response.body?.cancel();
-    throw new CliError(`${client.connection.url} does not offer the log as a stream of events`);
+    throw new CliError(`${client.connection.url} does not offer the log as a stream of events`, {
+      hint: 'KILN_URL must be the address of the instance, and a proxy in front of it must pass text/event-stream',
+    });
   }
   const body = response.body;
   const alarm = setTimeout(

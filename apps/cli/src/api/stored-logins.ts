@@ -38,7 +38,9 @@ export async function storeLogin(
 ): Promise<void> {
   const file = loginsFile(invocation);
   if (file === undefined) {
-    throw new CliError('there is no place to keep the login: neither HOME nor XDG_CONFIG_HOME is set');
+    throw new CliError('there is no place to keep the login: neither HOME nor XDG_CONFIG_HOME is set', {
+      hint: 'set HOME, or use KILN_TOKEN',
+    });
   }
   const { [url]: _, ...logins } = await readLogins(file);
   if (login !== undefined) logins[url] = login;
@@ -60,7 +62,9 @@ async function readLogins(file: string): Promise<Record<string, StoredLogin>> {
     if (error instanceof CliError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return {};
-    throw new CliError(`the logins cannot be read: ${message}`);
+    throw new CliError(`the logins cannot be read: ${message}`, {
+      hint: `mend the rights of ${file}, or use KILN_TOKEN`,
+    });
   }
   try {
     return fileSchema.parse(JSON.parse(text));

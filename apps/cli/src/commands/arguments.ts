@@ -29,7 +29,7 @@ export function priority(text: string): number {
 }
 
 export function depth(text: string): number {
-  return wholeNumber(text, 0, Number.MAX_SAFE_INTEGER, 'a number of commits; 0 for the whole history');
+  return wholeNumber(text, 0, 1, '1 for the commit alone, 0 for the whole history');
 }
 
 export function cpus(text: string): number {

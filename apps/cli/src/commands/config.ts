@@ -103,7 +103,9 @@ function addDiff(config: Command, { invocation }: CommandSetup): void {
 async function latestVersion({ client }: Session): Promise<number> {
   const { latest, file } = await client.call('GET', '/.api/site-config', siteConfigViewSchema);
   if (latest) return latest.version;
-  throw new CliError(`the site configuration is the file ${file}, which has no versions here`);
+  throw new CliError(`the site configuration is the file ${file}, which has no versions here`, {
+    hint: 'its history is where that file is kept; without KILN_SITE_CONFIG_FILE the instance keeps one',
+  });
 }
 
 function addRollback(config: Command, { invocation }: CommandSetup): void {

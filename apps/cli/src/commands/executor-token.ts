@@ -20,6 +20,7 @@ export function addExecutorToken(executor: Command, { invocation }: CommandSetup
       output.note(`  export EXECUTOR_FRONTEND_URL=${url}`);
       output.note('  export EXECUTOR_FRONTEND_PASSWORD="$(kiln executor token 2>/dev/null)"');
       output.note('  export EXECUTOR_QUEUE_NAME=jobs');
+      output.note('  executor install all      # once; or: export EXECUTOR_USE_FIRECRACKER=false');
       output.note('  executor run');
     });
 }

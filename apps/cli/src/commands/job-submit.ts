@@ -36,7 +36,7 @@ export function addJobSubmit(job: Command, { invocation, setExitCode }: CommandS
     )
     .option('-p, --put <path[=file]>', 'put a local file into the workspace; may be repeated', collect, [])
     .option('--secret <name>', 'executor secret for every step; may be repeated', collect, [])
-    .option('--depth <commits>', 'how much history to clone, 0 for all (default: 1)', depth)
+    .option('--depth <0|1>', '1 clones the commit alone (default), 0 the whole history', depth)
     .option('--tags', 'clone tags too')
     .option('--sparse <pattern>', 'clone only what matches; may be repeated', collect, [])
     .option('-t, --timeout <duration>', 'time limit, such as 30m')

@@ -103,7 +103,9 @@ export function addSecretCommands(program: Command, { invocation }: CommandSetup
 
   secret
     .command('rotate-key')
-    .description('encrypt all secrets with the current key of the instance, see docs/secrets.md')
+    .description(
+      'encrypt secrets and the site configuration with the current key of the instance, see docs/secrets.md',
+    )
     .action(async (_options: object, command: Command) => {
       const { client, output } = await openSession(command, invocation);
       const rotated = await client.call('POST', '/.api/secrets/rotate-key', rotatedKeySchema, {

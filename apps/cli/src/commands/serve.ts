@@ -16,7 +16,10 @@ export function addServe(program: Command, { invocation }: CommandSetup): void {
     .description('run an instance in the foreground until SIGTERM or Ctrl-C')
     .option('--data <directory>', 'where it keeps everything (KILN_DATA_DIR, default: .kiln)')
     .option('--listen <host:port>', 'where it listens (KILN_LISTEN, default: 127.0.0.1:3080)')
-    .option('--forget-secrets', 'delete the executor secrets whose key is lost, and start without them')
+    .option(
+      '--forget-secrets',
+      'delete what is encrypted with a lost key: executor secrets, and the site configuration, which is made anew with a new shared secret for executors',
+    )
     .action((options: ServeOptions) => serve(options, invocation));
 }
 

@@ -16,7 +16,7 @@ Usage: executor [COMMAND]
 
 Commands:
   run                 work until told to stop; the default
-    --verify          check this machine first, as validate does
+    --verify          run a step in a VM first, as validate does, and print warnings
   validate            check the settings, this machine and the instance, and say how to mend what is wrong
     --json            as JSON
   install WHAT        build what microVMs run: kernel, image or all; "executor install --help" explains each

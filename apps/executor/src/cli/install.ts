@@ -84,7 +84,7 @@ const imageParts: ReadonlyMap<string, 'image' | 'kernel' | 'sandbox'> = new Map(
 ]);
 
 const notNeeded: Readonly<Record<string, string>> = {
-  ignite: 'Kiln starts VMs by itself, with QEMU',
+  ignite: 'Kiln starts VMs by itself',
   cni: 'Kiln makes the network of each VM by itself',
   'iptables-rules':
     'Kiln filters the network of each VM by rules of its own (nftables), which come and go with the VM',

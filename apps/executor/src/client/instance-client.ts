@@ -86,7 +86,7 @@ export interface InstanceClient extends AsyncDisposable {
   forJob(job: JobIdentity): JobClient;
 }
 
-/** `<id>`, or `<id>-<queue>` for an executor of several queues (reference section 1.6). */
+/** `<id>`, or `<id>-<queue>` for an executor of several queues (from the reference). */
 export function heldJobId(job: Pick<HeldJob, 'id' | 'queue'>, mode: 'single' | 'multi'): string {
   return mode === 'multi' ? `${job.id}-${job.queue}` : String(job.id);
 }
@@ -251,7 +251,7 @@ function attemptsOf(held: readonly HeldJob[], mode: 'single' | 'multi'): Record<
   );
 }
 
-/** Sorted by queue name; left out when no job runs (reference section 1.6). */
+/** Sorted by queue name; left out when no job runs (from the reference). */
 function idsByQueue(held: readonly HeldJob[], names: readonly QueueName[]): Record<string, unknown> {
   if (held.length === 0) return {};
   const jobIdsByQueue = [...names].sort().flatMap((queueName) => {

@@ -1,7 +1,7 @@
 /**
  * Told of every call to the instance, to count and time it.
  * @param kind `queue`: about jobs; `files`: for a job's files
- * @param op the reference's name of the operation (section 6.2), such as `Dequeue`
+ * @param op the reference's name of the operation, such as `Dequeue`
  */
 export type ObserveCall = <Result>(
   kind: 'queue' | 'files',

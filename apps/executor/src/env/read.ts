@@ -43,7 +43,7 @@ export class SettingsError extends Error {
 }
 
 /**
- * Reads every setting from the environment (reference section 2.1): `<NAME>_executor` overrides `<NAME>`, set but
+ * Reads every setting from the environment (from the reference): `<NAME>_executor` overrides `<NAME>`, set but
  * empty counts as unset.
  * @throws SettingsError with all mistakes
  */

@@ -3,8 +3,8 @@ import * as kinds from './kinds.ts';
 import { defaulted, optional, required } from './variable.ts';
 
 /**
- * Every setting of the executor. Names without "Kiln's own" and their defaults are the reference's (executor-worker
- * sections 2.2 to 2.4), so that an existing set-up keeps working.
+ * Every setting of the executor. Names without "Kiln's own" and their defaults are the reference's, so that an existing
+ * set-up keeps working.
  */
 export const variables = {
   frontendUrl: required(kinds.httpUrl, {
@@ -181,7 +181,7 @@ export const variables = {
     name: 'EXECUTOR_VM_SNAPSHOTS',
     section: 'MicroVM',
     default: 'true',
-    doc: 'VMs go on from a snapshot of a booted guest, which this executor makes and which has never run a job. `false`: each VM boots, which takes several times as long.',
+    doc: "Kiln's own. VMs go on from a snapshot of a booted guest, which this executor makes and which has never run a job. `false`: each VM boots, which takes several times as long.",
   }),
   dockerHostMountPath: optional(kinds.absolutePath, {
     name: 'EXECUTOR_DOCKER_HOST_MOUNT_PATH',
@@ -192,19 +192,19 @@ export const variables = {
     name: 'EXECUTOR_DOCKER_ADD_HOST_GATEWAY',
     section: 'Docker',
     default: 'false',
-    doc: 'Lets steps reach this machine as `host.docker.internal`.',
+    doc: 'Lets steps reach this machine as `host.docker.internal`. Applies to every runtime.',
   }),
   dockerAuthConfig: optional(kinds.dockerAuth, {
     name: 'EXECUTOR_DOCKER_AUTH_CONFIG',
     section: 'Docker',
     secret: true,
-    doc: "Registry credentials in the shape of Docker's `config.json`, reduced to `auths`. A job's own credentials replace them all.",
+    doc: "Registry credentials in the shape of Docker's `config.json`, reduced to `auths`. A job's own credentials replace them all. Applies to every runtime.",
   }),
   dockerAllowLocalImages: defaulted(kinds.bool, {
     name: 'EXECUTOR_DOCKER_ALLOW_LOCAL_IMAGES',
     section: 'Docker',
     default: 'false',
-    doc: "Kiln's own. Lets jobs use images that exist only on this machine, in no registry.",
+    doc: "Kiln's own. Lets jobs use images that exist only on this machine, in no registry. Applies to every runtime.",
   }),
   allowedCidrs: optional(kinds.cidrList, {
     name: 'EXECUTOR_ALLOWED_CIDRS',
@@ -219,7 +219,7 @@ export const variables = {
         isRoot ? '/var/lib/kiln-executor' : `${stateHome ?? `${homeDirectory}/.local/state`}/kiln-executor`,
       doc: '`/var/lib/kiln-executor`; for others than root `$XDG_STATE_HOME/kiln-executor`',
     },
-    doc: "Kiln's own. What must survive a restart: outcomes not yet delivered, and what to clean up after a crash.",
+    doc: "Kiln's own. All that the executor keeps: outcomes not yet delivered and what to clean up after a crash; with microVMs also the guest, images (`EXECUTOR_IMAGE_CACHE_SIZE`), snapshots, and two drives of up to `EXECUTOR_FIRECRACKER_DISK_SPACE` for each running job. Give it one large file system.",
   }),
   temporaryDirectory: defaulted(kinds.directory, {
     name: 'TMPDIR',

@@ -2,7 +2,7 @@ import type { JobDocument, QueueName } from '@kiln/protocol';
 import type { Logger } from '../process-log/index.ts';
 
 /**
- * One line of the process log with what a job is, for `EXECUTOR_ENABLE_JOB_AUDIT_LOGGING` (reference section 4.6): names
+ * One line of the process log with what a job is, for `EXECUTOR_ENABLE_JOB_AUDIT_LOGGING` (from the reference): names
  * of secrets instead of values, no file contents. The log itself removes secret values from commands and environments.
  */
 export function auditJob(document: JobDocument, queue: QueueName, log: Logger): void {

@@ -29,7 +29,7 @@ export type JobEnd =
   | { kind: 'lost' };
 
 /**
- * What a failure means for the job. Text layers, outermost first: time limit, stage, cause (reference section 3.12).
+ * What a failure means for the job. Text layers, outermost first: time limit, stage, cause (from the reference).
  * @param stage what was being done, such as `creating workspace` or `running command "step.docker.0"`
  * @param anythingRan whether a step has ended. Then, or when one may have begun, the job is not given back: its effects may
  *   be out already, and only its owner can say whether they may be had twice (the reference gives no such job back either)

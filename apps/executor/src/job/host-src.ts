@@ -25,7 +25,7 @@ export function checkHostSrc(document: JobDocument, allowed: boolean): void {
   );
 }
 
-/** Runs `src` steps on this machine, as the reference does (section 3.9), after the container steps. */
+/** Runs `src` steps on this machine, as the reference does, after the container steps. */
 export async function runHostSrc(options: HostSrcOptions): Promise<void> {
   const { document, log, signal } = options;
   if (document.cliSteps.length === 0) return;

@@ -2,7 +2,7 @@ export type StreamName = 'stdout' | 'stderr';
 
 /**
  * Turns the output of a command into the protocol's form: each line with `stdout: ` or `stderr: ` before it, without a
- * trailing carriage return (reference section 4.3). Bytes are kept as they are, valid UTF-8 or not.
+ * trailing carriage return (from the reference). Bytes are kept as they are, valid UTF-8 or not.
  */
 export interface LinePrefixer {
   /** Takes bytes as they come; returns what can be shown now: whole lines, or pieces of very long ones. */

@@ -25,7 +25,7 @@ export interface RegistryAuth {
 }
 
 /**
- * Registry credentials of a job's images by the reference's precedence, never merged (reference section 3.8): the job's
+ * Registry credentials of a job's images by the reference's precedence, never merged: the job's
  * own, else `EXECUTOR_DOCKER_AUTH_CONFIG`, else those of the executor's user, credential helpers and stores included.
  * Whatever is wrong with the user's file is a notice: a job with public images must not fail because of it.
  */

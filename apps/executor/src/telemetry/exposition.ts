@@ -4,7 +4,7 @@ export type Families = Map<string, { comments: string[]; samples: string[] }>;
 const droppedPrefixes = ['go_', 'promhttp_', 'process_'];
 
 /**
- * Reads what an exporter answered (reference section 6.3): families about the exporter's own process are dropped, and
+ * Reads what an exporter answered (from the reference): families about the exporter's own process are dropped, and
  * `labels` are added to each sample.
  */
 export function readExposition(text: string, labels: Readonly<Record<string, string>>): Families {

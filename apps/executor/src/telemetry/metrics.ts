@@ -8,7 +8,7 @@ import { type Families, joinExpositions, readExposition } from './exposition.ts'
 import { createOperations } from './operations.ts';
 import { recentMaximum } from './recent-maximum.ts';
 
-/** The executor's own metrics, under the reference's names (section 6.2), and those of the exporters beside it. */
+/** The executor's own metrics, under the reference's names, and those of the exporters beside it. */
 export interface Metrics {
   /** Counts and times a job. */
   job(run: () => Promise<JobEnd>): Promise<JobEnd>;

@@ -31,7 +31,7 @@ const outageSeconds = 15 * 60;
 const longestWaitSeconds = 30;
 
 /**
- * Clones the job's repository by the sequence and log keys of the reference (section 3.5); nothing if it names none.
+ * Clones the job's repository by the sequence and log keys of the reference; nothing if it names none.
  * `origin` ends up as the plain repository name, which code-intelligence indexers want.
  */
 export async function cloneRepository(options: CloneOptions): Promise<void> {

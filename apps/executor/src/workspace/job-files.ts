@@ -17,7 +17,7 @@ export interface JobFilesOptions {
 }
 
 /**
- * Writes the job's files and the scripts of its steps (reference section 3.6), all with mode 0777, as one log entry.
+ * Writes the job's files and the scripts of its steps (from the reference), all with mode 0777, as one log entry.
  * @throws UnsafePathError for a path that leaves the workspace; InstanceError for a file that cannot be fetched
  */
 export async function writeJobFiles(options: JobFilesOptions): Promise<void> {

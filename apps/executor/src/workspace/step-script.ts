@@ -3,7 +3,7 @@ import type { DockerStep, JobDocument } from '@kiln/protocol';
 
 const scriptDirectory = '.sourcegraph-executor';
 
-/** Path of a step's script below the workspace (reference section 3.6). */
+/** Path of a step's script below the workspace (from the reference). */
 export function scriptPath(document: JobDocument, index: number): string {
   const name = `${document.id}.${index}_${document.repositoryName.replaceAll('/', '_')}@${document.commit}.sh`;
   return `${scriptDirectory}/${shorten(name)}`;

@@ -24,7 +24,7 @@ export type JobAuth =
   | { by: 'job-token'; claims: TokenClaims };
 
 /**
- * Authentication A of the reference (section 1.2): the shared secret. In this order, in these words.
+ * Authentication A of the reference: the shared secret. In this order, in these words.
  * @throws Refused with 401
  */
 export function requireSharedSecret(headers: IncomingHttpHeaders, settings: ExecutorAuthSettings): void {
@@ -41,7 +41,7 @@ export function requireSharedSecret(headers: IncomingHttpHeaders, settings: Exec
 }
 
 /**
- * Authentication B of the reference (section 1.2): a job token, or the shared secret of executors that know no job
+ * Authentication B of the reference: a job token, or the shared secret of executors that know no job
  * tokens. Beyond the reference, the executor named in the header must be the one that holds the claim.
  * @param allowEnded for marks: an ended job's token still authorises the same mark again
  * @throws Refused with 400, 401 or 403

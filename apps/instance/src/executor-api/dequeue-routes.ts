@@ -21,7 +21,7 @@ import { readJson, smallBody } from './request-body.ts';
 
 /** Jobs whose document cannot be built are passed over, up to so many in one request. */
 const maxProblems = 10;
-/** What the reference assumes of an executor that does not say (section 0). */
+/** What the reference assumes of an executor that does not say. */
 const defaultResources = { numCPUs: 4, memory: '12G', diskSpace: '20G' };
 
 /** Routes 2 and 4: `dequeue` of several queues and of one. */

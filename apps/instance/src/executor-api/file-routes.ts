@@ -4,7 +4,7 @@ import { requireJobAuth } from './auth.ts';
 import { type ExecutorApiContext, noteSignOfLife, pageNotFound } from './context.ts';
 import { Refused, refusedText } from './replies.ts';
 
-/** The reference's own bucket; its files belong to jobs of the queue `batches` (reference section 1.11). */
+/** The reference's own bucket; its files belong to jobs of the queue `batches`. */
 const batchChangesBucket = 'batch-changes';
 
 /** Routes 13 and 14: files of jobs that are too large for the job document. */

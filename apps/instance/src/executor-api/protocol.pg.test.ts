@@ -6,7 +6,7 @@ import { type ApiUnderTest, secret, sharedSecret, startApi } from './api-under-t
 
 type Body = object | string | Buffer;
 
-/** Requests shaped as those of genuine executors (reference section 1), and Kiln's extensions. */
+/** Requests shaped as those of genuine executors (from the reference), and Kiln's extensions. */
 describe('the executor protocol', () => {
   let api: ApiUnderTest;
   beforeAll(async () => {

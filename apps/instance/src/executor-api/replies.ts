@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify';
 
 /**
- * A refusal in one of the two shapes of the protocol (reference section 1.1): plain text with one trailing newline,
+ * A refusal in one of the two shapes of the protocol (from the reference): plain text with one trailing newline,
  * or `{"error": message}` of the queue routes. Never 429 or 5xx for what the caller did: executors retry those.
  */
 export class Refused extends Error {

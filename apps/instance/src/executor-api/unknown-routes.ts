@@ -27,7 +27,7 @@ const knownPaths = new RegExp(
 
 /**
  * As the reference's router: a known path with a slash at its end is sent to the one without, another method is
- * refused without a body, and anything else does not exist. Credentials are not looked at (reference section 1.1).
+ * refused without a body, and anything else does not exist. Credentials are not looked at (from the reference).
  */
 export function replyToUnknownRoute(request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const [path = '', query] = request.url.split(/\?(.*)/s);

@@ -664,7 +664,7 @@ describe('queue', () => {
       expect(await kit.queue.retry(id + 1)).toBe('unknown');
     });
 
-    it('of a job that was cancelled before anybody had it starts with the first attempt', async () => {
+    it('of a job that was canceled before anybody had it starts with the first attempt', async () => {
       const id = await kit.enqueue();
       await kit.queue.cancel(id);
       expect(await kit.queue.retry(id)).toBe('queued');

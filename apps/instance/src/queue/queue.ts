@@ -101,7 +101,7 @@ export interface Queue extends AsyncDisposable {
 
   /**
    * Extends leases on arrival, confirms claims, takes expired ones back. Held up to `waitSeconds`, answered early on
-   * cancel or when `signal` aborts. `known`: still this executor's; `cancel`: subset to be cancelled.
+   * cancel or when `signal` aborts. `known`: still this executor's; `cancel`: subset to be canceled.
    */
   heartbeat(request: {
     executorName: string;

@@ -10,7 +10,7 @@ export const unconfirmedPerReset = 3;
 export const maxResets = 3;
 /** How long after a job's own time limit, which its executor enforces, the instance steps in. */
 export const deadlineGraceSeconds = 30;
-/** How long a cancelled job may go on before it ends without its executor. */
+/** How long a canceled job may go on before it ends without its executor. */
 export const cancelPatienceSeconds = 300;
 /** How long the same mark is accepted again. */
 export const repeatHours = 24;

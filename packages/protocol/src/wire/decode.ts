@@ -2,7 +2,7 @@ import { z } from 'zod';
 
 /**
  * An object as the reference's JSON decoder reads it: keys match without regard to case (an exact match wins),
- * unknown keys are ignored, and `null` counts as missing. Source: executor-protocol, "Caveats".
+ * unknown keys are ignored, and `null` counts as missing. Source: the reference.
  */
 export function wireObject<Shape extends z.ZodRawShape>(shape: Shape) {
   const keys = Object.keys(shape);

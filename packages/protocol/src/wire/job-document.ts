@@ -39,7 +39,7 @@ export interface JobResources {
   diskBytes?: number;
 }
 
-/** What an executor receives at dequeue, independent of the document version on the wire (reference section 2). */
+/** What an executor receives at dequeue, independent of the document version on the wire (from the reference). */
 export interface JobDocument {
   id: number;
   /** 40 lowercase hex characters; empty: use the shared secret. */

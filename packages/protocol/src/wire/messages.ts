@@ -1,4 +1,4 @@
-/** Texts of the executor protocol, byte for byte (executor-protocol sections 1.2 to 1.8). Genuine executors and their operators know them. */
+/** Texts of the executor protocol, byte for byte. Genuine executors and their operators know them. */
 export const messages = {
   notConfigured: 'Executors are not configured on this instance',
   sharedSecretMissing:

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { wireArray, wireInteger, wireObject, wireText } from './decode.ts';
 
-/** Job ids travel as JSON numbers or decimal strings; both are read as strings (reference section 1.6). */
+/** Job ids travel as JSON numbers or decimal strings; both are read as strings (from the reference). */
 const jobId = z.union([z.int().transform(String), z.string()], {
   error: (issue) => `unknown type for job ID: ${JSON.stringify(issue.input)}`,
 });

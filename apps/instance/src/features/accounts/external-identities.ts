@@ -1,7 +1,7 @@
 import { accountNameSchema } from '@kiln/protocol';
 import { ApiError } from '../../api-error.ts';
 import type { Database } from '../../database/index.ts';
-import { nameTaken } from './namespace-names.ts';
+import { isNameTaken } from './namespace-names.ts';
 import type { ExternalAccount } from './openid-connect.ts';
 import type { SignedIn } from './sign-in.ts';
 import { requireUser } from './users.ts';
@@ -23,7 +23,7 @@ export async function userOfAccount(
       403,
       'unknown_account',
       `No user signs in with the account ${JSON.stringify(account.subject)} of ${account.issuer}`,
-      'A site admin links it to a user: PUT /.api/users/NAME/external-account',
+      linkHint(account),
     );
   }
   return createUser(database, account);
@@ -47,7 +47,12 @@ export async function linkAccount(
       [issuer, subject, id],
     );
     if (linked.length > 0) return;
-    throw new ApiError(409, 'account_taken', 'Another user signs in with this account');
+    throw new ApiError(
+      409,
+      'account_taken',
+      'Another user signs in with this account',
+      'Link that user to another account first, or delete them',
+    );
   });
 }
 
@@ -70,8 +75,8 @@ async function createUser(database: Database, account: ExternalAccount): Promise
     throw new ApiError(
       403,
       'no_name_for_account',
-      'The OpenID Connect provider gives no name that a user can have',
-      'A site admin makes a user and links it: PUT /.api/users/NAME/external-account',
+      `The OpenID Connect provider gives the account ${JSON.stringify(account.subject)} no name that a user can have`,
+      `A site admin makes a user (kiln user create NAME). ${linkHint(account)}`,
     );
   }
   try {
@@ -88,8 +93,18 @@ async function createUser(database: Database, account: ExternalAccount): Promise
     // The same account twice at the same moment: the other request made the user.
     const known = await findUser(database, account);
     if (known) return known;
-    throw nameTaken(error, name);
+    if (!isNameTaken(error)) throw error;
+    throw new ApiError(
+      409,
+      'name_taken',
+      `There is a user or an organization "${name}" already, to which the account ${JSON.stringify(account.subject)} is not linked`,
+      linkHint(account),
+    );
   }
+}
+
+function linkHint({ subject }: ExternalAccount): string {
+  return `A site admin links it to a user: kiln user link NAME ${JSON.stringify(subject)}`;
 }
 
 /** `Dora Müller@example.com` -> `Dora-M-ller`. */

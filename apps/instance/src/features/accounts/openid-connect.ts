@@ -70,6 +70,7 @@ export function createOpenIDConnect(log: Logger): OpenIDConnect {
         502,
         'provider_unavailable',
         'The OpenID Connect provider cannot be reached at the moment',
+        "Try again in a few minutes; site admins find the cause in the instance's log",
       );
     }
   }

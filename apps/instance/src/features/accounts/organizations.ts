@@ -178,6 +178,7 @@ function requireAdmin(principal: Principal, organization: OrganizationRow): void
     403,
     'not_organization_admin',
     `User "${principal.name}" is not an admin of "${organization.name}"`,
+    `Ask one of its admins, whom "kiln org show ${organization.name}" lists, or a site admin`,
   );
 }
 

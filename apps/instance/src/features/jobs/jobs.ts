@@ -293,7 +293,12 @@ export function createJobs(options: JobsOptions): Jobs {
       if (outcome === 'unknown') throw unknownJob(id);
       const job = await requireJob(principal, id);
       if (outcome === 'ended') {
-        throw new ApiError(409, 'job_ended', `Job ${id} has ended already: ${job.state}`);
+        throw new ApiError(
+          409,
+          'job_ended',
+          `Job ${id} has ended already: ${job.state}`,
+          `Nothing is left to cancel. To run it again: kiln job retry ${id}`,
+        );
       }
       log.info({ jobId: id, user: principal.name, outcome }, 'a job was canceled');
       return viewOf(job);

@@ -5,7 +5,7 @@ const stepKeyPrefix = 'step.docker.';
 
 /**
  * How far each step came in an attempt, from the log entries of that attempt: each step is one entry with the key
- * `step.docker.<key or index>` (reference section 1.7).
+ * `step.docker.<key or index>` (from the reference).
  */
 export function stepViews(spec: JobSpec, entries: readonly LogEntryView[], state: JobState): StepView[] {
   const byKey = new Map(entries.map((entry) => [entry.key, entry]));

@@ -44,7 +44,7 @@ export interface GitServerOptions {
 const maxCheckedWants = 20;
 
 /**
- * Serves mirrors by git's smart HTTP, read only (reference section 1.10). A mirror or a commit that is missing here
+ * Serves mirrors by git's smart HTTP, read only (from the reference). A mirror or a commit that is missing here
  * is fetched first: another instance may have resolved it.
  * @throws the signal's reason when the client is gone; nothing for what a client sends
  */

@@ -64,7 +64,8 @@ function refusal(keyIds: readonly string[], otherwise: string): SecretKeyError {
   return new SecretKeyError(
     `the secrets in the database are encrypted with the key ${keyIds.join(' and ')}, and ${otherwise}. ` +
       'Put the key back from a backup, or set KILN_SECRET_KEY_FILE to the one that all instances on this database share. ' +
-      'If it is lost, so are the secrets: "kiln serve --forget-secrets" deletes them and starts.',
+      'If it is lost, so are executor secrets and the site configuration: "kiln serve --forget-secrets" deletes them ' +
+      'and starts with a new configuration, whose shared secret every executor then needs.',
   );
 }
 

@@ -6,7 +6,7 @@ with job as materialized (
     (job_id, attempt, executor_name, isolation, started_at, ended_at, ended, failure_kind, message, usage)
   select id, attempt, executor_name, isolation, started_at, finished_at, state, failure_kind, failure_message, usage
   from job where finished_at is not null and attempt > 0
-  -- The attempt may have been given back before the job was cancelled; then it is recorded.
+  -- The attempt may have been given back before the job was canceled; then it is recorded.
   on conflict do nothing
 ), changed as (
   update jobs set
