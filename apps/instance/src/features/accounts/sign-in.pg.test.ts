@@ -112,6 +112,13 @@ describe('a sign-in is refused', () => {
     expect(replies[0]?.headers.get('set-cookie')).toBeNull();
   });
 
+  test('under a name that Postgres alone takes for that of a user: attempts with it are not counted as theirs', async () => {
+    await site.call('POST', '/.api/users', { body: { name: 'kim', password } });
+    // lower('İ') is 'i'; in JavaScript it is two characters.
+    expect(await signIn({ name: 'kİm' })).toMatchObject(wrong);
+    expect((await signIn({ name: 'KIM' })).status).toBe(201);
+  });
+
   test('after too many attempts with a name from anywhere, also when the password is right', async () => {
     const attempts = Array.from({ length: 25 }, (_, index) =>
       signIn({ name: 'DORA', password: 'wrong', from: `192.0.2.${index}` }),

@@ -1,4 +1,4 @@
-import type { SignIn } from '@kiln/protocol';
+import { accountNameSchema, type SignIn } from '@kiln/protocol';
 import { ApiError } from '../../api-error.ts';
 import type { Database } from '../../database/index.ts';
 import { isPassword } from './passwords.ts';
@@ -21,11 +21,7 @@ export async function signIn(
   address: string,
 ): Promise<SignedIn> {
   await countSignIn(database, name, address);
-  const [user] = await database.query<SignedIn & { passwordHash: string | null }>(
-    `select users.id, namespaces.name, users.password_hash as "passwordHash"
-     from users join namespaces on namespaces.id = users.namespace_id where lower(namespaces.name) = lower($1)`,
-    [name],
-  );
+  const user = await findUser(database, name);
   const right = await isPassword(password, user?.passwordHash);
   if (!user || !right) {
     throw new ApiError(
@@ -37,4 +33,19 @@ export async function signIn(
   }
   await forgetSignIn(database, name, address);
   return { id: user.id, name: user.name };
+}
+
+interface UserWithPassword extends SignedIn {
+  passwordHash: string | null;
+}
+
+async function findUser(database: Database, name: string): Promise<UserWithPassword | undefined> {
+  // Postgres and what counts attempts make other letters small in different ways: of "İ" Postgres makes "i".
+  if (!accountNameSchema.safeParse(name).success) return undefined;
+  const [user] = await database.query<UserWithPassword>(
+    `select users.id, namespaces.name, users.password_hash as "passwordHash"
+     from users join namespaces on namespaces.id = users.namespace_id where lower(namespaces.name) = lower($1)`,
+    [name],
+  );
+  return user;
 }
