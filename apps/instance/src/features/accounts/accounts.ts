@@ -58,7 +58,7 @@ const tokenHint =
 export function createAccounts({ database, externalURL, log }: AccountsOptions): Accounts {
   async function authenticate(request: FastifyRequest): Promise<Principal> {
     const { authorization } = request.headers;
-    const session = authorization === undefined ? readSessionCookie(request) : undefined;
+    const session = authorization === undefined ? readSessionCookie(request, externalURL()) : undefined;
     if (session !== undefined) {
       requireSameOrigin(request, externalURL());
       return findPrincipal({ database, log }, 'session', session, 'Sign in again.');

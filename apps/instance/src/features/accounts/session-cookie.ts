@@ -5,12 +5,16 @@ import { ApiError } from '../../api-error.ts';
 /** `externalURL` of the site configuration: behind a proxy only it says how browsers reach the instance. */
 export type ExternalURL = () => string | undefined;
 
-/** The session token that a browser sent, if any. */
-export function readSessionCookie(request: FastifyRequest): string | undefined {
+/**
+ * The session token that a browser sent, if any. Over https only under the name that other hosts of the domain cannot
+ * set: with the plain one they could sign somebody in as another user.
+ */
+export function readSessionCookie(
+  request: FastifyRequest,
+  externalURL: string | undefined,
+): string | undefined {
   const header = request.headers.cookie;
-  if (header === undefined) return undefined;
-  const cookies = parseCookie(header);
-  return cookies[secureName] ?? cookies[plainName];
+  return header === undefined ? undefined : parseCookie(header)[cookieName(isSecure(request, externalURL))];
 }
 
 /**
@@ -27,7 +31,7 @@ export function setSessionCookie(
   reply.header(
     'set-cookie',
     stringifySetCookie({
-      name: secure ? secureName : plainName,
+      name: cookieName(secure),
       value: session?.token ?? '',
       httpOnly: true,
       sameSite: 'lax',
@@ -38,9 +42,10 @@ export function setSessionCookie(
   );
 }
 
-const plainName = 'kiln_session';
-/** RFC 6265bis, 4.1.3.2: browsers take it only with `Secure`, `Path=/` and without `Domain`. */
-const secureName = '__Host-kiln_session';
+/** RFC 6265bis, 4.1.3.2: browsers take `__Host-` only with `Secure`, `Path=/` and without `Domain`. */
+function cookieName(secure: boolean): string {
+  return secure ? '__Host-kiln_session' : 'kiln_session';
+}
 
 function isSecure(request: FastifyRequest, externalURL: string | undefined): boolean {
   return request.protocol === 'https' || externalURL?.startsWith('https:') === true;

@@ -1,6 +1,11 @@
 import type { CreatedAccessToken, SessionView } from '@kiln/protocol';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type InstanceUnderTest, type Reply, startInstanceUnderTest } from '../../instance-under-test.ts';
+import {
+  type InstanceUnderTest,
+  type Reply,
+  startInstanceUnderTest,
+  until,
+} from '../../instance-under-test.ts';
 import { deleteExpiredSignIns } from './sessions.ts';
 
 let site: InstanceUnderTest;
@@ -40,6 +45,10 @@ function as(cookie: string, method: string, path: string, body?: unknown): Promi
   return site.call(method, path, { token: null, headers, ...(body === undefined ? {} : { body }) });
 }
 
+function overHttps(cookie: string): Promise<Reply> {
+  return site.call('GET', '/.api/user', { token: null, headers: { cookie, 'x-forwarded-proto': 'https' } });
+}
+
 describe('signing in with a browser', () => {
   test('gives a cookie that scripts and other sites do not get, until it is given back', async () => {
     const reply = await signIn();
@@ -58,7 +67,23 @@ describe('signing in with a browser', () => {
   test('over https gives one that never travels without it', async () => {
     const reply = await signIn({ headers: { 'x-forwarded-proto': 'https' } });
     expect(reply.headers.get('set-cookie')).toMatch(/^__Host-kiln_session=[^;]+;.*; Secure;/);
-    expect((await as(cookieOf(reply), 'GET', '/.api/user')).status).toBe(200);
+    expect((await overHttps(cookieOf(reply))).json).toMatchObject({ name: 'Dora' });
+  });
+
+  test('over https is not that of a cookie that another host of the domain could have set', async () => {
+    const cookie = cookieOf(await signIn());
+    expect((await as(cookie, 'GET', '/.api/user')).status).toBe(200);
+    expect((await overHttps(cookie)).status).toBe(401);
+    const own = cookieOf(await signIn({ headers: { 'x-forwarded-proto': 'https' } }));
+    expect((await overHttps(`kiln_session=made-up; ${own}`)).status).toBe(200);
+    const setting = '/.api/site-config/keys/externalURL';
+    await site.call('PUT', setting, { body: { value: 'https://kiln.example.com' } });
+    try {
+      expect((await as(cookie, 'GET', '/.api/user')).status).toBe(401);
+      expect((await as(own, 'GET', '/.api/user')).status).toBe(200);
+    } finally {
+      await site.call('DELETE', setting);
+    }
   });
 
   test('is nothing that a page of another site can do', async () => {
@@ -151,6 +176,51 @@ describe('a sign-in is refused', () => {
 
   test('not for somebody who signs in often', async () => {
     for (let round = 0; round < 30; round++) expect((await signIn()).status).toBe(201);
+  });
+});
+
+describe('a sign-in that began before a new password', () => {
+  const change = { currentPassword: password, password: 'another horse battery' };
+  test.each<[string, (token: string) => Promise<Reply>]>([
+    ['gets no session', () => signIn({ name: 'emil' })],
+    [
+      'gets no access token',
+      () =>
+        site.call('POST', '/.api/access-tokens/by-password', {
+          token: null,
+          body: { name: 'emil', password, note: 'late' },
+        }),
+    ],
+    ['sets no password', (token) => site.call('PUT', '/.api/users/emil/password', { token, body: change })],
+  ])('%s', async (_, begin) => {
+    await site.call('POST', '/.api/users', { body: { name: 'emil', password } });
+    const body = { name: 'emil', password, note: 'before' };
+    const login = await site.call('POST', '/.api/access-tokens/by-password', { token: null, body });
+    const { late } = await site.database.transaction(async (transaction) => {
+      await transaction.query(
+        `update users set password_hash = other.password_hash
+         from users other join namespaces n on n.id = other.namespace_id
+         where n.name = 'Dora' and users.namespace_id = (select id from namespaces where name = 'emil')`,
+      );
+      const reply = begin((login.json as CreatedAccessToken).token);
+      // It has compared the password with the old one, and waits for the new one.
+      await until(async () => {
+        const waiting = await site.database.query(
+          `select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`,
+        );
+        return waiting.length === 1;
+      });
+      return { late: reply };
+    });
+    expect(await late).toMatchObject(wrong);
+    const kept = await site.database.query<{ note: string }>(
+      `select note from access_tokens where note = 'late' union all select 'session' from sessions s
+       join users on users.id = s.user_id join namespaces n on n.id = users.namespace_id where n.name = 'emil'`,
+    );
+    expect(kept).toEqual([]);
+    // The new one is Dora's.
+    expect((await signIn({ name: 'emil' })).status).toBe(201);
+    await site.call('DELETE', '/.api/users/emil');
   });
 });
 
