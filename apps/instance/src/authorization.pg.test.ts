@@ -69,7 +69,7 @@ beforeAll(async () => {
     return token((made.json as { token: string }).token);
   };
   const session = async (more: Record<string, string>) => ({
-    cookie: `kiln_session=${await createSession(site.database, userId)}`,
+    cookie: `kiln_session=${await createSession(site.database, { id: userId, name: 'dora' })}`,
     ...more,
   });
   Object.assign(callers, {

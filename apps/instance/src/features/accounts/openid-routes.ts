@@ -60,7 +60,7 @@ export function openIDRoutes(
     const query = new URL(request.url, externalURL).search;
     const account = await openIDConnect.finish(settings, new URL(externalURL + callbackPath + query), begun);
     const user = await userOfAccount(database, account, settings.allowSignup);
-    const token = await createSession(database, user.id);
+    const token = await createSession(database, user);
     setBegun(reply, externalURL, '', 0);
     setSessionCookie(request, reply, () => externalURL, { token, seconds: sessionSeconds });
     request.log.info({ user: user.name, issuer: account.issuer, peer: request.ip }, 'a user signed in');
@@ -82,9 +82,13 @@ export function openIDRoutes(
     async (request, reply) => {
       const { settings } = requireSettings();
       const { subject } = request.body;
-      await linkAccount(database, request.params.name, { issuer: settings.issuer, subject });
       const { name } = request.params;
-      request.log.info({ name, subject, by: principalOf(request).name }, 'a user was linked to an account');
+      const issuer = await openIDConnect.issuer(settings);
+      await linkAccount(database, name, { issuer, subject });
+      request.log.info(
+        { name, issuer, subject, by: principalOf(request).name },
+        'a user was linked to an account',
+      );
       return reply.code(204).send(null);
     },
   );
@@ -104,7 +108,10 @@ export function openIDRoutes(
 /** A path of this instance: nobody is sent elsewhere by an address of ours. @throws ApiError 400 `invalid_request` */
 function ownPath(path: string, externalURL: string): string {
   const url = path.startsWith('/') ? URL.parse(path, externalURL) : null;
-  if (url?.origin === new URL(externalURL).origin) return url.pathname + url.search + url.hash;
+  // The path of "/.//evil.example/" is "//evil.example/", which is an address on another host by itself.
+  if (url?.origin === new URL(externalURL).origin && !url.pathname.startsWith('//')) {
+    return url.pathname + url.search + url.hash;
+  }
   throw new ApiError(400, 'invalid_request', 'returnTo must be a path of this instance, such as /');
 }
 

@@ -1,7 +1,7 @@
 import type { AccessTokenView, CreateAccessToken, CreatedAccessToken, TokenScope } from '@kiln/protocol';
 import type { Executable } from '../../database/index.ts';
 import { hashAccessToken, newAccessToken } from './access-tokens.ts';
-import type { SignedIn } from './sign-in.ts';
+import { type SignedIn, stillSignedIn, wrongCredentials } from './sign-in.ts';
 
 interface TokenRow {
   id: number;
@@ -14,7 +14,10 @@ interface TokenRow {
 
 const columns = `id, note, scope, created_at as "createdAt", expires_at as "expiresAt", last_used_at as "lastUsedAt"`;
 
-/** Makes an access token of a user; the reply is the only place where it ever stands. */
+/**
+ * Makes an access token of a user; the reply is the only place where it ever stands.
+ * @throws ApiError 401 `wrong_credentials` when the user is gone or has another password since
+ */
 export async function createAccessToken(
   database: Executable,
   user: SignedIn,
@@ -22,11 +25,12 @@ export async function createAccessToken(
 ): Promise<CreatedAccessToken> {
   const token = newAccessToken();
   const [row] = await database.query<TokenRow>(
-    `insert into access_tokens (user_id, note, scope, token_sha256, expires_at)
-     values ($1, $2, $3, $4, now() + make_interval(days => $5)) returning ${columns}`,
-    [user.id, note, scope, hashAccessToken(token), expiresInDays ?? null],
+    `with signed_in as (${stillSignedIn})
+     insert into access_tokens (user_id, note, scope, token_sha256, expires_at)
+     select id, $3, $4, $5, now() + make_interval(days => $6) from signed_in returning ${columns}`,
+    [user.id, user.verifiedHash ?? null, note, scope, hashAccessToken(token), expiresInDays ?? null],
   );
-  if (!row) throw new Error('a new access token gave no row');
+  if (!row) throw wrongCredentials();
   return { token, user: user.name, accessToken: viewOf(row) };
 }
 

@@ -42,7 +42,7 @@ export function sessionRoutes(
     },
     async (request, reply) => {
       const user = await signIn(database, request.body, request.ip);
-      const token = await createSession(database, user.id);
+      const token = await createSession(database, user);
       setSessionCookie(request, reply, externalURL, { token, seconds: sessionSeconds });
       request.log.info({ user: user.name, peer: request.ip }, 'a user signed in');
       return reply.code(201).send(await users.get(user.name));

@@ -2,18 +2,24 @@ import { randomBytes } from 'node:crypto';
 import type { SessionView } from '@kiln/protocol';
 import type { Database, Executable } from '../../database/index.ts';
 import { hashAccessToken } from './access-tokens.ts';
+import { type SignedIn, stillSignedIn, wrongCredentials } from './sign-in.ts';
 
 /** Long enough for somebody who comes each week; whoever leaves a machine behind ends it sooner. */
 export const sessionSeconds = 14 * 24 * 3600;
 
-/** @returns the token of the new session, which is nowhere else */
-export async function createSession(database: Executable, userId: number): Promise<string> {
+/**
+ * @returns the token of the new session, which is nowhere else
+ * @throws ApiError 401 `wrong_credentials` when the user is gone or has another password since
+ */
+export async function createSession(database: Executable, user: SignedIn): Promise<string> {
   const token = randomBytes(32).toString('hex');
-  await database.query(
-    `insert into sessions (user_id, token_sha256, expires_at)
-     values ($1, $2, now() + make_interval(secs => $3))`,
-    [userId, hashAccessToken(token), sessionSeconds],
+  const made = await database.query(
+    `with signed_in as (${stillSignedIn})
+     insert into sessions (user_id, token_sha256, expires_at)
+     select id, $3, now() + make_interval(secs => $4) from signed_in returning 1`,
+    [user.id, user.verifiedHash ?? null, hashAccessToken(token), sessionSeconds],
   );
+  if (made.length === 0) throw wrongCredentials();
   return token;
 }
 

@@ -8,6 +8,11 @@ import { countSignIn, forgetSignIn } from './sign-in-limits.ts';
 export interface SignedIn {
   id: number;
   name: string;
+  /**
+   * What the password was compared with; undefined for whoever came in otherwise. Whatever a sign-in leads to happens
+   * only while this is the user's: else one that began before a new password would outlive it.
+   */
+  verifiedHash?: string;
 }
 
 /**
@@ -23,16 +28,25 @@ export async function signIn(
   await countSignIn(database, name, address);
   const user = await findUser(database, name);
   const right = await isPassword(password, user?.passwordHash);
-  if (!user || !right) {
-    throw new ApiError(
-      401,
-      'wrong_credentials',
-      'There is no user with this name and password',
-      'A site admin sets a new password: kiln user set-password NAME',
-    );
-  }
+  if (!user?.passwordHash || !right) throw wrongCredentials();
   await forgetSignIn(database, name, address);
-  return { id: user.id, name: user.name };
+  return { id: user.id, name: user.name, verifiedHash: user.passwordHash };
+}
+
+/**
+ * The user who signed in, if they may still come in. The lock makes a change of the password wait for what is made of
+ * the sign-in, which it then ends. $1: user id, $2: `verifiedHash`.
+ */
+export const stillSignedIn =
+  'select id from users where id = $1 and ($2::text is null or password_hash = $2) for share';
+
+export function wrongCredentials(): ApiError {
+  return new ApiError(
+    401,
+    'wrong_credentials',
+    'There is no user with this name and password',
+    'A site admin sets a new password: kiln user set-password NAME',
+  );
 }
 
 interface UserWithPassword extends SignedIn {

@@ -5,7 +5,7 @@ import { nameTaken } from './namespace-names.ts';
 import { hashPassword } from './passwords.ts';
 import type { Principal } from './principal.ts';
 import { endSessions } from './sessions.ts';
-import { signIn } from './sign-in.ts';
+import { type SignedIn, signIn, wrongCredentials } from './sign-in.ts';
 
 export interface Users {
   /** By name. */
@@ -77,12 +77,17 @@ export function createUsers({ database, cancelJobs }: UsersOptions): Users {
     async setPassword(principal, name, { password, currentPassword }, address) {
       const user = await requireVisibleUser(database, principal, name);
       const own = user.id === principal.userId;
-      if (own && user.hasPassword) {
-        await signIn(database, { name: user.name, password: currentPassword ?? '' }, address);
-      }
+      const signedIn: SignedIn =
+        own && user.hasPassword
+          ? await signIn(database, { name: user.name, password: currentPassword ?? '' }, address)
+          : user;
       const hash = await hashPassword(password);
       await database.transaction(async (transaction) => {
-        await transaction.query('update users set password_hash = $2 where id = $1', [user.id, hash]);
+        const changed = await transaction.query(
+          `update users set password_hash = $3 where id = $1 and ($2::text is null or password_hash = $2) returning 1`,
+          [user.id, signedIn.verifiedHash ?? null, hash],
+        );
+        if (changed.length === 0) throw wrongCredentials();
         const { kind, id } = principal.credential;
         await endSessions(transaction, user.id, own && kind === 'session' ? id : undefined);
       });
