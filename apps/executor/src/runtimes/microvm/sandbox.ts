@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, rename, statfs } from 'node:fs/promises';
+import { chmod, chown, lchown, lstat, mkdir, rename, rm, statfs } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -387,7 +387,14 @@ async function keepWorkspace(around: VmSurroundings, job: SandboxJob, directory:
   const kept = join(directory, `${basename(job.workspaceDirectory)}.ext4`);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   await rename(join(around.names.directory, files.work), kept);
-  await chown(kept, 0, 0);
+  await lchown(kept, 0, 0);
+  const stats = await lstat(kept);
+  if (!stats.isFile() || stats.nlink !== 1) {
+    // A VMM that was taken over may have put anything in its place.
+    await rm(kept);
+    job.notice('the workspace is not kept: the VM left no disk of its own');
+    return;
+  }
   job.notice(
     `the workspace as the steps left it is kept at ${kept} (debugfs -R 'ls -l /' FILE looks into it)`,
   );

@@ -1,4 +1,4 @@
-import { chmod, constants, copyFile, link, open, stat } from 'node:fs/promises';
+import { constants, copyFile, link, open, stat } from 'node:fs/promises';
 import { formatByteSize } from '@kiln/protocol';
 import { SandboxError } from '../../runtime.ts';
 import { HostCommandError, hostCommand } from '../host-command.ts';
@@ -53,8 +53,16 @@ export async function shareFile(source: string, path: string): Promise<void> {
       if (code !== 'EXDEV' && code !== 'EMLINK') throw error;
     }
   }
-  await copyFile(source, path, constants.COPYFILE_FICLONE);
-  await chmod(path, readableByAll);
+  // The directory is the VM's user's: nothing that was put there is written to, nor a link followed.
+  await copyFile(source, path, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+  const copy = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    const { nlink } = await copy.stat();
+    if (nlink !== 1) throw new Error(`${path} was exchanged while it was made`);
+    await copy.chmod(readableByAll);
+  } finally {
+    await copy.close();
+  }
 }
 
 async function makeFileSystem(
