@@ -143,7 +143,7 @@ test('nobody opens connections to the client', async () => {
   ]);
   try {
     const fromWorld = `/proc/${world.pid}/ns/net`;
-    await expect.poll(() => reach('198.51.100.2', 7001, fromWorld)).toBe('hello');
+    await expect.poll(() => reach('198.51.100.2', 7001, fromWorld), { timeout: 30_000 }).toBe('hello');
     await applyRules(router.path, rulesetFor(rules));
     expect(await reach('198.51.100.2', 7001, fromWorld)).toBe('nothing');
     await applyRules(router.path, `delete table inet ${rules.table}\n`);

@@ -22,7 +22,10 @@ beforeEach(async () => {
 });
 afterEach(() => rm(base, { recursive: true, force: true }));
 
-async function probe(behaviour: Behaviour, more: { device?: string; digest?: string } = {}) {
+async function probe(
+  behaviour: Behaviour,
+  more: { device?: string; digest?: string; seconds?: number } = {},
+) {
   await installStandIns(programs, behaviour);
   const names = vmNames({ executor: 'e', job: 0, attempt: 0 }, 'kiln', join(base, 'vms'));
   await mkdir(join(base, 'vms'), { recursive: true });
@@ -49,12 +52,16 @@ async function probe(behaviour: Behaviour, more: { device?: string; digest?: str
         removed.push(names.directory);
         await rm(names.directory, { recursive: true, force: true });
       },
-      seconds: 2,
+      // Of programs that start as slowly as the machine has them.
+      seconds: more.seconds ?? 60,
       device: more.device ?? join(base, 'kvm'),
     },
     AbortSignal.timeout(120_000),
   );
 }
+
+/** For what never comes; long enough for all that does come before. */
+const briefly = 6;
 
 const boots = () => requestsSeen(programs).filter(({ what }) => what === 'PUT /actions').length;
 
@@ -64,10 +71,10 @@ test('a guest whose agent answers proves that KVM works', async () => {
 });
 
 test('a guest that never starts ends the attempt in time; it is told, remembered, and not tried again', async () => {
-  const verdict = await probe({ agentIsMissing: true });
+  const verdict = await probe({ agentIsMissing: true }, { seconds: briefly });
   expect(verdict).toMatchObject({
     accelerator: 'tcg',
-    because: expect.stringContaining('a test boot under KVM failed: it did not come up within 2 s'),
+    because: expect.stringContaining(`a test boot under KVM failed: it did not come up within ${briefly} s`),
   });
   expect(removed.map((directory) => existsSync(directory))).toEqual([false]);
   expect(await probe({})).toMatchObject(verdict);
@@ -75,15 +82,15 @@ test('a guest that never starts ends the attempt in time; it is told, remembered
 });
 
 test('another guest is tried anew', async () => {
-  await probe({ agentIsMissing: true });
+  await probe({ agentIsMissing: true }, { seconds: briefly });
   expect(await probe({}, { digest: 'newer' })).toMatchObject({ accelerator: 'kvm' });
   expect(boots()).toBe(2);
 });
 
 test('a VMM that hangs ends the attempt in time too', async () => {
-  expect(await probe({ ignores: 'PUT /vsock' })).toMatchObject({
+  expect(await probe({ ignores: 'PUT /vsock' }, { seconds: briefly })).toMatchObject({
     accelerator: 'tcg',
-    because: 'a test boot under KVM failed: the VMM did not start it within 2 s',
+    because: `a test boot under KVM failed: the VMM did not start it within ${briefly} s`,
   });
   expect(boots()).toBe(0);
 });
