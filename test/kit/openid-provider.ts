@@ -14,12 +14,17 @@ export interface TestOpenIDClient {
   redirectURL: string;
 }
 
-export async function startOpenIDProvider(client: TestOpenIDClient): Promise<TestOpenIDProvider> {
+/** @param options.tellsNames false: it says of an account only which one it is, and has no userinfo endpoint */
+export async function startOpenIDProvider(
+  client: TestOpenIDClient,
+  { tellsNames = true }: { tellsNames?: boolean } = {},
+): Promise<TestOpenIDProvider> {
   const server = spawn(process.execPath, [join(import.meta.dirname, 'openid-provider-server.ts')], {
     env: {
       CLIENT_ID: client.clientID,
       CLIENT_SECRET: client.clientSecret,
       REDIRECT_URL: client.redirectURL,
+      TELLS_NAMES: String(tellsNames),
     },
     // Its warnings are about what production needs.
     stdio: ['pipe', 'pipe', 'ignore'],

@@ -70,7 +70,7 @@ async function findUser(
 }
 
 async function createUser(database: Database, account: ExternalAccount): Promise<SignedIn> {
-  const name = nameFrom(account.preferredName ?? '');
+  const name = nameFrom((await account.preferredName()) ?? '');
   if (name === undefined) {
     throw new ApiError(
       403,

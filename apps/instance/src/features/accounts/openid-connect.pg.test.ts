@@ -18,7 +18,6 @@ beforeAll(async () => {
   callback = `${site.instance.url}/.auth/openid-connect/callback`;
   provider = await startOpenIDProvider({ clientID: 'kiln', clientSecret, redirectURL: callback });
   await set('externalURL', site.instance.url);
-  await set('auth.openIDConnect.issuer', provider.issuer);
   await set('auth.openIDConnect.clientID', 'kiln');
 });
 afterAll(async () => {
@@ -26,9 +25,14 @@ afterAll(async () => {
   await site?.[Symbol.asyncDispose]();
 });
 beforeEach(async () => {
+  await set('auth.openIDConnect.issuer', provider.issuer);
   await set('auth.openIDConnect.clientSecret', clientSecret);
   await set('auth.openIDConnect.allowSignup', true);
 });
+
+function link(name: string, subject: string) {
+  return site.call('PUT', `/.api/users/${name}/external-account`, { body: { subject } });
+}
 
 async function set(key: string, value: unknown): Promise<void> {
   const reply = await site.call('PUT', `/.api/site-config/keys/${key}`, { body: { value } });
@@ -90,8 +94,6 @@ describe('signing in with OpenID Connect', () => {
 
   test('is for users who were linked to an account alone, where nobody may sign up', async () => {
     await set('auth.openIDConnect.allowSignup', false);
-    const link = (name: string, subject: string) =>
-      site.call('PUT', `/.api/users/${name}/external-account`, { body: { subject } });
     await site.call('POST', '/.api/users', { body: { name: 'fritz' } });
     await site.call('POST', '/.api/users', { body: { name: 'greta' } });
     expect(await signIn(createBrowser(), 'fritz')).toMatchObject({
@@ -114,6 +116,33 @@ describe('signing in with OpenID Connect', () => {
     await site.call('DELETE', '/.api/users/fritz');
     expect((await browser.get(`${site.instance.url}/.api/user`)).status).toBe(401);
     expect((await signIn(createBrowser(), 'fritz')).status).toBe(403);
+  });
+
+  test('finds who was linked, however the setting writes the issuer', async () => {
+    await set('auth.openIDConnect.allowSignup', false);
+    await set('auth.openIDConnect.issuer', `${provider.issuer}/`);
+    await site.call('POST', '/.api/users', { body: { name: 'hanna' } });
+    expect((await link('hanna', 'subject-of-hanna')).status).toBe(204);
+    const browser = createBrowser();
+    expect(JSON.parse((await browser.follow(await signIn(browser, 'hanna'))).text)).toMatchObject({
+      name: 'hanna',
+    });
+  });
+
+  test('needs no name of whoever was linked, where the provider tells none', async () => {
+    const client = { clientID: 'kiln', clientSecret, redirectURL: callback };
+    await using nameless = await startOpenIDProvider(client, { tellsNames: false });
+    await set('auth.openIDConnect.issuer', nameless.issuer);
+    await site.call('POST', '/.api/users', { body: { name: 'ida' } });
+    expect((await link('ida', 'subject-of-ida')).status).toBe(204);
+    const browser = createBrowser();
+    expect(JSON.parse((await browser.follow(await signIn(browser, 'ida'))).text)).toMatchObject({
+      name: 'ida',
+    });
+    expect(await signIn(createBrowser(), 'jan')).toMatchObject({
+      status: 403,
+      text: expect.stringContaining('gives the account "subject-of-jan" no name'),
+    });
   });
 });
 
@@ -156,13 +185,18 @@ describe('a sign-in is refused', () => {
     ).toMatchObject(refused);
   });
 
-  test.each(['https://evil.example/', '//evil.example/', '/\\evil.example/', 'jobs', '/\t/evil.example'])(
-    'with a return to %j: nobody is sent elsewhere',
-    async (returnTo) => {
-      const page = await createBrowser().get(signInURL(`?returnTo=${encodeURIComponent(returnTo)}`));
-      expect(page).toMatchObject({ status: 400, location: undefined });
-    },
-  );
+  test.each([
+    'https://evil.example/',
+    '//evil.example/',
+    '/.//evil.example/',
+    '/jobs/..//evil.example/',
+    '/\\evil.example/',
+    'jobs',
+    '/\t/evil.example',
+  ])('with a return to %j: nobody is sent elsewhere', async (returnTo) => {
+    const page = await createBrowser().get(signInURL(`?returnTo=${encodeURIComponent(returnTo)}`));
+    expect(page).toMatchObject({ status: 400, location: undefined });
+  });
 
   test('with a wrong secret of the client, and nothing secret is in the log', async () => {
     await set('auth.openIDConnect.clientSecret', 'a-wrong-secret-of-the-client');

@@ -34,17 +34,26 @@ export interface ExternalAccount {
   issuer: string;
   /** Never given to another account of the issuer. */
   subject: string;
-  /** What the account would like to be called; people choose it themselves, so it proves nothing. */
-  preferredName: string | undefined;
+  /**
+   * What the account would like to be called, if the provider says it; people choose it themselves, so it proves
+   * nothing. Asked for only when it is needed: many providers tell names separately, and some not at all.
+   */
+  preferredName(): Promise<string | undefined>;
 }
 
 /** The authorization code flow with PKCE (OpenID Connect Core 1.0, 3.1; RFC 7636). */
 export interface OpenIDConnect {
+  /**
+   * What the provider calls itself, also in `ExternalAccount`. The setting may have a slash at its end that this has not,
+   * or the other way round.
+   * @throws ApiError 502 `provider_unavailable`
+   */
+  issuer(settings: OpenIDConnectSettings): Promise<string>;
   /** @throws ApiError 502 `provider_unavailable` */
   begin(settings: OpenIDConnectSettings, redirectURL: URL): Promise<{ url: URL; begun: BegunSignIn }>;
   /**
    * @param answer the address at which the provider sent the browser back, with what it says
-   * @throws ApiError 403 `provider_refused`
+   * @throws ApiError 403 `provider_refused`, 502 `provider_unavailable`
    */
   finish(settings: OpenIDConnectSettings, answer: URL, begun: BegunSignIn): Promise<ExternalAccount>;
 }
@@ -75,7 +84,27 @@ export function createOpenIDConnect(log: Logger): OpenIDConnect {
     }
   }
 
+  async function askName(
+    configuration: Configuration,
+    accessToken: string,
+    { issuer, subject }: { issuer: string; subject: string },
+  ): Promise<unknown> {
+    try {
+      return (await fetchUserInfo(configuration, accessToken, subject)).preferred_username;
+    } catch (error) {
+      log.warn(
+        { issuer, ...reasonOf(error) },
+        'the OpenID Connect provider did not tell the name of an account',
+      );
+      return undefined;
+    }
+  }
+
   return {
+    async issuer(settings) {
+      return (await configurationOf(settings)).serverMetadata().issuer;
+    },
+
     async begin(settings, redirectURL) {
       const configuration = await configurationOf(settings);
       const begun = { state: randomState(), nonce: randomNonce(), codeVerifier: randomPKCECodeVerifier() };
@@ -101,20 +130,17 @@ export function createOpenIDConnect(log: Logger): OpenIDConnect {
         });
         const claims = tokens.claims();
         if (!claims) throw new Error('the provider sent no ID token');
-        const { iss: issuer, sub: subject } = claims;
-        // Many providers tell names only when they are asked for them.
-        const { preferred_username: preferredName } = claims['preferred_username']
-          ? claims
-          : await fetchUserInfo(configuration, tokens.access_token, subject);
+        const { iss: issuer, sub: subject, preferred_username: told } = claims;
         return {
           issuer,
           subject,
-          preferredName: typeof preferredName === 'string' ? preferredName : undefined,
+          async preferredName() {
+            const name = told || (await askName(configuration, tokens.access_token, { issuer, subject }));
+            return typeof name === 'string' ? name : undefined;
+          },
         };
       } catch (error) {
-        // Its words alone: what else it has may be tokens.
-        const { message, code } = error as Error & { code?: string };
-        log.warn({ issuer: settings.issuer, code, reason: message }, 'a sign-in with OpenID Connect failed');
+        log.warn({ issuer: settings.issuer, ...reasonOf(error) }, 'a sign-in with OpenID Connect failed');
         throw new ApiError(
           403,
           'provider_refused',
@@ -131,4 +157,10 @@ function discover({ issuer, clientID, clientSecret }: OpenIDConnectSettings): Pr
   // The settings allow it on this machine alone.
   const execute = url.protocol === 'http:' ? [allowInsecureRequests] : [];
   return discovery(url, clientID, clientSecret, undefined, { execute, timeout: timeoutSeconds });
+}
+
+/** An error's words alone: what else it has may be tokens. */
+function reasonOf(error: unknown): { code: string | undefined; reason: string } {
+  const { message, code } = error as Error & { code?: string };
+  return { code, reason: message };
 }
