@@ -1,3 +1,4 @@
+import { HostCommandError, hostCommand } from '../host-command.ts';
 import {
   type AddressJudge,
   chooseSubnet,
@@ -9,7 +10,6 @@ import {
   setJobRules,
 } from '../network/index.ts';
 import { SandboxError } from '../runtime.ts';
-import { HostCommandError, hostCommand } from './host-command.ts';
 import type { VmNames } from './names.ts';
 import type { VmInterface } from './vmm/index.ts';
 

@@ -1,7 +1,7 @@
 import { constants, copyFile, link, open, stat } from 'node:fs/promises';
 import { formatByteSize } from '@kiln/protocol';
+import { HostCommandError, hostCommand } from '../../host-command.ts';
 import { SandboxError } from '../../runtime.ts';
-import { HostCommandError, hostCommand } from '../host-command.ts';
 
 /** Less holds no file system worth its name. */
 const leastBytes = 16 * 1024 ** 2;
