@@ -8,6 +8,7 @@ export {
   isUnstorableValue,
   sqlState,
 } from './errors.ts';
+export { changeInBatches } from './in-batches.ts';
 export { type MigrateOptions, type Migration, migrate, readMigrations } from './migrate.ts';
 export { type OpenDatabaseOptions, openDatabase } from './open-database.ts';
 export { loadStatements } from './statements.ts';

@@ -1,5 +1,6 @@
 import type { SecretScope, SecretUse, SecretUseList } from '@kiln/protocol';
-import type { Database } from '../../database/index.ts';
+import pg from 'pg';
+import { changeInBatches, type Database } from '../../database/index.ts';
 
 export interface UsesFilter {
   scope?: SecretScope | undefined;
@@ -12,20 +13,9 @@ export interface UsesFilter {
 type UseRow = Omit<SecretUse, 'usedAt'> & { id: number; usedAt: Date };
 
 /** Which jobs got which secrets, newest first; also of secrets that are gone. */
-export async function listUses(
-  database: Database,
-  { scope, key, first, after }: UsesFilter,
-): Promise<SecretUseList> {
-  const rows = await database.query<UseRow>(
-    `select u.id, u.scope, u.key, u.version, u.job_id as "jobId", u.attempt, u.executor, n.name as user, u.cause,
-       u.used_at as "usedAt"
-     from executor_secret_uses u
-     left join users on users.id = u.user_id
-     left join namespaces n on n.id = users.namespace_id
-     where ($1::text is null or u.scope = $1) and ($2::text is null or u.key = $2) and ($3::bigint is null or u.id < $3)
-     order by u.id desc limit $4`,
-    [scope ?? null, key ?? null, after ?? null, first + 1],
-  );
+export async function listUses(database: Database, filter: UsesFilter): Promise<SecretUseList> {
+  const { first } = filter;
+  const rows = await database.query<UseRow>(usesStatement(filter));
   const page = rows.slice(0, first);
   const last = page.at(-1);
   return {
@@ -34,23 +24,33 @@ export async function listUses(
   };
 }
 
-/** Small, so that other statements never wait long for one of them. */
-const usesPerBatch = 1000;
+/**
+ * No parameters: the plan is for these values, so that the few uses of a key are not looked for among all. Where a key
+ * may be any or absent, the index on it is of no use.
+ */
+export function usesStatement({ scope, key, first, after }: UsesFilter): string {
+  const conditions = [
+    scope && `u.scope = ${pg.escapeLiteral(scope)}`,
+    key && `u.key = ${pg.escapeLiteral(key)}`,
+    after !== undefined && `u.id < ${Math.trunc(after)}`,
+  ].filter(Boolean);
+  return `select u.id, u.scope, u.key, u.version, u.job_id as "jobId", u.attempt, u.executor, n.name as user, u.cause,
+      u.used_at as "usedAt"
+    from executor_secret_uses u
+    left join users on users.id = u.user_id
+    left join namespaces n on n.id = users.namespace_id
+    ${conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`}
+    order by u.id desc limit ${Math.trunc(first) + 1}`;
+}
 
 /** Deletes records of uses that are more than `auditDays` old, in batches. @returns how many */
-export async function deleteOldUses(
-  database: Database,
-  auditDays: number,
-  signal: AbortSignal,
-): Promise<number> {
-  for (let deleted = 0; ; ) {
-    const rows = await database.query(
-      `delete from executor_secret_uses where id in (
-         select id from executor_secret_uses where used_at < now() - make_interval(days => $1) limit ${usesPerBatch}
-       ) returning 1`,
-      [auditDays],
-    );
-    deleted += rows.length;
-    if (rows.length < usesPerBatch || signal.aborted) return deleted;
-  }
+export function deleteOldUses(database: Database, auditDays: number, signal: AbortSignal): Promise<number> {
+  return changeInBatches(database, (batch) => deleteOldStatement(auditDays, batch), [], signal);
+}
+
+/** No parameters: the plan is for these days, so that few old rows are not looked for among all. */
+export function deleteOldStatement(auditDays: number, batch: number): string {
+  const old = `used_at < now() - make_interval(days => ${Math.trunc(auditDays)})`;
+  return `delete from executor_secret_uses where id in (
+    select id from executor_secret_uses where ${old} limit ${batch}) returning 1`;
 }
