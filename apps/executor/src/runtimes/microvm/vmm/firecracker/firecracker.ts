@@ -3,6 +3,7 @@ import { link } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { captureConsole } from '../console-tail.ts';
+import { ownNetwork } from '../own-network.ts';
 import { endOf, vmmEnvironment } from '../process.ts';
 import { type GatedProcess, type Vm, VmError, type Vmm, type VmSpec } from '../vmm.ts';
 import { connectApi } from './api.ts';
@@ -56,14 +57,18 @@ export function createFirecracker(programs: FirecrackerPrograms): Vmm {
       child.kill('SIGKILL');
       await ended;
     };
+    const complaint = captureConsole(child.stderr);
+    const networkNamespace = await ownNetwork(pid, ended, complaint.tail).catch(async (error: unknown) => {
+      await kill();
+      throw error;
+    });
     return {
       pid,
-      networkNamespace: `/proc/${pid}/ns/net`,
+      networkNamespace,
       cancel: kill,
       async go() {
         // It logs on its output, where a guest that turns its serial port on writes too.
         const output = captureConsole(child.stdout);
-        const complaint = captureConsole(child.stderr);
         const said = () => [output.tail(), complaint.tail()].filter((text) => text !== '').join('\n');
         child.stdin.end('go\n');
         try {

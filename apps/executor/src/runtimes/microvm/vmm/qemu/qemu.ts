@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { captureConsole } from '../console-tail.ts';
+import { ownNetwork } from '../own-network.ts';
 import { endOf, vmmEnvironment } from '../process.ts';
 import {
   type ControlAddress,
@@ -89,14 +90,19 @@ async function prepare(spec: VmSpec, options: { survive: boolean }): Promise<Gat
     child.kill('SIGKILL');
     await ended;
   };
+  const complaint = captureConsole(child.stderr as Readable);
+  const networkNamespace = await ownNetwork(pid, ended, complaint.tail).catch(async (error: unknown) => {
+    await kill();
+    throw error;
+  });
   return {
     pid,
-    networkNamespace: `/proc/${pid}/ns/net`,
+    networkNamespace,
     cancel: kill,
     async go() {
       child.stdin?.end('go\n');
       try {
-        return await running(child, pid, spec, ended);
+        return await running(child, pid, spec, ended, complaint.tail);
       } catch (error) {
         await kill();
         throw error;
@@ -113,14 +119,19 @@ async function openSnapshot(path: string): Promise<FileHandle> {
   }
 }
 
-async function running(child: ChildProcess, pid: number, spec: VmSpec, ended: Promise<string>): Promise<Vm> {
-  const [stdout, stderr, connection] = [child.stdout, child.stderr, child.stdio[qmpDescriptor]];
-  if (stdout === null || stderr === null || !connection) throw new VmError('QEMU has no pipes');
+async function running(
+  child: ChildProcess,
+  pid: number,
+  spec: VmSpec,
+  ended: Promise<string>,
+  complaint: () => string,
+): Promise<Vm> {
+  const [stdout, connection] = [child.stdout, child.stdio[qmpDescriptor]];
+  if (stdout === null || !connection) throw new VmError('QEMU has no pipes');
   const console = captureConsole(stdout);
-  const complaint = captureConsole(stderr);
   const qmp = await comeUp(connection as Duplex, spec).catch(async (error: unknown) => {
     const how = await Promise.race([ended, wait(1000, 'it still runs', { ref: false })]);
-    const said = complaint.tail() || (error instanceof Error ? error.message : String(error));
+    const said = complaint() || (error instanceof Error ? error.message : String(error));
     throw new VmError(`QEMU did not come up (${how}): ${said.slice(-2000)}`);
   });
   let stopping: Promise<void> | undefined;
@@ -128,7 +139,7 @@ async function running(child: ChildProcess, pid: number, spec: VmSpec, ended: Pr
     pid,
     control: control(spec.directory),
     ended: ended.then((how) => {
-      const said = complaint.tail();
+      const said = complaint();
       return said === '' ? how : `${how}: ${said.slice(-2000)}`;
     }),
     consoleTail: console.tail,
