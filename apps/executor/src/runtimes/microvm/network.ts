@@ -166,7 +166,6 @@ async function passDocker(
     } catch (error) {
       // No iptables, no Docker, or no such rule any more: nothing to pass.
       if (!(error instanceof HostCommandError)) throw error;
-      return;
     }
   }
 }
