@@ -32,6 +32,7 @@ import {
   createProducer,
   deleteOldJobs,
   deleteOrphanFiles,
+  forgetSubmitter,
   jobRoutes,
 } from './features/jobs/index.ts';
 import { createRepositories, type GitEnvironment, repositoryRoutes } from './features/repositories/index.ts';
@@ -39,6 +40,7 @@ import {
   createSealedTexts,
   createSecrets,
   deleteOldUses,
+  forgetUserOfSecrets,
   openKeyRing,
   secretRoutes,
 } from './features/secrets/index.ts';
@@ -142,7 +144,14 @@ export async function composeInstance(options: InstanceOptions): Promise<Instanc
   const externalURL = () => siteConfig.current().externalURL;
   const accounts = createAccounts({ database, externalURL, log });
   const cancelJobs = (namespaceId: number) => cancelAllJobs(database, queue, namespaceId);
-  const users = createUsers({ database, cancelJobs });
+  const users = createUsers({
+    database,
+    cancelJobs,
+    async forgetUser(userId) {
+      await forgetSubmitter(database, userId);
+      await forgetUserOfSecrets(database, userId);
+    },
+  });
   const organizations = createOrganizations({ database, cancelJobs });
   const repositories = resources.use(
     createRepositories({

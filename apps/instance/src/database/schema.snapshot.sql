@@ -369,6 +369,8 @@ CREATE INDEX executor_secret_uses_key ON public.executor_secret_uses USING btree
 
 CREATE INDEX executor_secret_uses_old ON public.executor_secret_uses USING brin (used_at) WITH (pages_per_range='32');
 
+CREATE INDEX executor_secret_uses_user ON public.executor_secret_uses USING btree (user_id);
+
 CREATE UNIQUE INDEX executor_secrets_key ON public.executor_secrets USING btree (scope, key);
 
 CREATE INDEX executors_by_first_seen ON public.executors USING btree (first_seen_at DESC, name);
@@ -412,3 +414,5 @@ CREATE INDEX submitted_files_job ON public.submitted_files USING btree (job_id) 
 CREATE INDEX submitted_files_orphans ON public.submitted_files USING btree (created_at) WHERE (job_id IS NULL);
 
 CREATE UNIQUE INDEX submitted_jobs_idempotency ON public.submitted_jobs USING btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
+
+CREATE INDEX submitted_jobs_user ON public.submitted_jobs USING btree (user_id);

@@ -27,6 +27,16 @@ async function tokenOf(name: string, secret: string): Promise<string> {
 const setPassword = (name: string, body: object, token: string) =>
   site.call('PUT', `/.api/users/${name}/password`, { body, token });
 
+/** Until so many statements wait for a lock. */
+async function lockWaits(count: number): Promise<void> {
+  await until(async () => {
+    const waiting = await site.database.query(
+      `select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`,
+    );
+    return waiting.length === count;
+  });
+}
+
 describe('users', () => {
   test('are made by site admins and listed by name, without their passwords', async () => {
     const made = await site.call('POST', '/.api/users', { body: { name: 'Zoe', password, siteAdmin: true } });
@@ -165,6 +175,70 @@ describe('deleting a user', () => {
     expect((await site.call('DELETE', '/.api/users/fritz')).status).toBe(404);
   });
 
+  test('shuts them out first, however long the rest takes', async () => {
+    const token = await make('hugo');
+    const session = await site.call('POST', '/.api/session', {
+      token: null,
+      body: { name: 'hugo', password },
+    });
+    const headers = { cookie: session.headers.get('set-cookie')?.split(';')[0] ?? '' };
+    const body = { steps: [{ image: 'a', run: 'b' }] };
+    const { id } = (await site.call('POST', '/.api/jobs', { token, body })).json as JobView;
+    const { deleting } = await site.database.transaction(async (transaction) => {
+      // Stands for years of jobs: deleting the user cannot end while this row is held.
+      await transaction.query('select from submitted_jobs where job_id = $1 for no key update', [id]);
+      const reply = site.call('DELETE', '/.api/users/hugo');
+      await until(async () => (await site.call('GET', '/.api/user', { token })).status === 401);
+      expect((await site.call('GET', '/.api/user', { token: null, headers })).status).toBe(401);
+      await expect(tokenOf('hugo', password)).rejects.toThrow('wrong_credentials');
+      return { deleting: reply };
+    });
+    expect((await deleting).status).toBe(204);
+    expect(await site.database.query('select from submitted_jobs where job_id = $1', [id])).toHaveLength(1);
+  });
+
+  test('is refused while they are the only admin of an organization', async () => {
+    const token = await make('ines');
+    await make('jan');
+    for (const name of ['Tools', 'acme']) {
+      await site.call('POST', '/.api/organizations', { body: { name, admin: 'ines' } });
+    }
+    const setMember = (organization: string, role: string) =>
+      site.call('PUT', `/.api/organizations/${organization}/members/jan`, { body: { role } });
+    await setMember('acme', 'member');
+    await setMember('tools', 'admin');
+    const refused = await site.call('DELETE', '/.api/users/ines');
+    expect(refused).toMatchObject({
+      status: 409,
+      json: { error: { code: 'last_organization_admin', message: '"ines" is the only admin of "acme"' } },
+    });
+    expect((await site.call('GET', '/.api/user', { token })).status).toBe(200);
+    await setMember('acme', 'admin');
+    expect((await site.call('DELETE', '/.api/users/ines')).status).toBe(204);
+    for (const name of ['tools', 'acme']) {
+      expect((await site.call('GET', `/.api/organizations/${name}`)).json).toMatchObject({
+        members: [{ name: 'jan', role: 'admin' }],
+      });
+    }
+  });
+
+  test('leaves an organization an admin, also when its two admins are deleted at once', async () => {
+    for (const name of ['karl', 'lena']) await make(name);
+    await site.call('POST', '/.api/organizations', { body: { name: 'pair', admin: 'karl' } });
+    await site.call('PUT', '/.api/organizations/pair/members/lena', { body: { role: 'admin' } });
+    const { deleting } = await site.database.transaction(async (transaction) => {
+      await transaction.query(`select from namespaces where name = 'pair' for update`);
+      const both = ['karl', 'lena'].map((name) => site.call('DELETE', `/.api/users/${name}`));
+      await lockWaits(2);
+      return { deleting: Promise.all(both) };
+    });
+    const statuses = (await deleting).map(({ status }) => status);
+    expect(statuses.sort()).toEqual([204, 409]);
+    const admins = await site.database.query(`select from organization_members where role = 'admin'
+      and organization_id = (select id from namespaces where name = 'pair')`);
+    expect(admins).toHaveLength(1);
+  });
+
   test('of the same name as a new one gives the new one nothing', async () => {
     const token = await make('gerd');
     const job = await site.call('POST', '/.api/jobs', { token, body: { steps: [{ image: 'a', run: 'b' }] } });
@@ -191,12 +265,7 @@ describe('deleting a user', () => {
         site.call('DELETE', '/.api/users/heidi'),
         site.call('DELETE', '/.api/users/admin', { token: other }),
       ];
-      await until(async () => {
-        const waiting = await site.database.query(
-          `select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`,
-        );
-        return waiting.length === 2;
-      });
+      await lockWaits(2);
       return { deleting: Promise.all(both) };
     });
     const statuses = await deleting;

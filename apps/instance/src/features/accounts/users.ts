@@ -1,6 +1,8 @@
 import type { CreateUser, SetPassword, UserView } from '@kiln/protocol';
 import { ApiError } from '../../api-error.ts';
-import type { Database, Executable, Transaction } from '../../database/index.ts';
+import type { Executable } from '../../database/index.ts';
+import { type DeleteUserOptions, deleteUser } from './delete-user.ts';
+import { requireOtherSiteAdmin } from './last-admin.ts';
 import { nameTaken } from './namespace-names.ts';
 import { hashPassword } from './passwords.ts';
 import type { Principal } from './principal.ts';
@@ -26,15 +28,9 @@ export interface Users {
   /**
    * Deletes a user with access tokens, sessions and namespace, whose jobs are canceled and stay without a name; other
    * jobs and uses of secrets forget who it was.
-   * @throws ApiError 404 `unknown_user`, 409 `last_site_admin`
+   * @throws ApiError 404 `unknown_user`, 409 `last_site_admin`, `last_organization_admin`
    */
   delete(name: string): Promise<void>;
-}
-
-export interface UsersOptions {
-  database: Database;
-  /** Cancels every job of a namespace that has not ended. */
-  cancelJobs(namespaceId: number): Promise<void>;
 }
 
 interface UserRow {
@@ -51,7 +47,8 @@ const userRows = `
     users.password_hash is not null as "hasPassword", users.created_at as "createdAt"
   from users join namespaces on namespaces.id = users.namespace_id`;
 
-export function createUsers({ database, cancelJobs }: UsersOptions): Users {
+export function createUsers(options: DeleteUserOptions): Users {
+  const { database } = options;
   return {
     async list() {
       const rows = await database.query<UserRow>(`${userRows} order by lower(namespaces.name)`);
@@ -87,7 +84,7 @@ export function createUsers({ database, cancelJobs }: UsersOptions): Users {
           `update users set password_hash = $3 where id = $1 and ($2::text is null or password_hash = $2) returning 1`,
           [user.id, signedIn.verifiedHash ?? null, hash],
         );
-        if (changed.length === 0) throw wrongCredentials();
+        if (changed.length === 0) throw signedIn.verifiedHash ? wrongCredentials() : unknownUser(name);
         const { kind, id } = principal.credential;
         await endSessions(transaction, user.id, own && kind === 'session' ? id : undefined);
       });
@@ -95,22 +92,13 @@ export function createUsers({ database, cancelJobs }: UsersOptions): Users {
 
     async setSiteAdmin(name, siteAdmin) {
       await database.transaction(async (transaction) => {
-        if (!siteAdmin) await requireOtherSiteAdmin(transaction, name);
-        const { id } = await requireUser(transaction, name);
-        await transaction.query('update users set site_admin = $2 where id = $1', [id, siteAdmin]);
+        const user = await requireUser(transaction, name);
+        if (!siteAdmin) await requireOtherSiteAdmin(transaction, user);
+        await transaction.query('update users set site_admin = $2 where id = $1', [user.id, siteAdmin]);
       });
     },
 
-    async delete(name) {
-      const { namespaceId } = await requireUser(database, name);
-      // Before, so that they are canceled even if this process dies; and after, when no more of them can come.
-      await cancelJobs(namespaceId);
-      await database.transaction(async (transaction) => {
-        await requireOtherSiteAdmin(transaction, name);
-        await transaction.query('delete from namespaces where id = $1', [namespaceId]);
-      });
-      await cancelJobs(namespaceId);
-    },
+    delete: async (name) => deleteUser(options, await requireUser(database, name)),
   };
 }
 
@@ -134,23 +122,6 @@ export async function requireVisibleUser(
     return requireUser(database, name);
   }
   throw unknownUser(name);
-}
-
-async function requireOtherSiteAdmin(transaction: Transaction, name: string): Promise<void> {
-  // Two admins who delete each other at the same moment: one of them finds that it is the last.
-  await transaction.query('lock table users in share row exclusive mode');
-  const user = await requireUser(transaction, name);
-  if (!user.siteAdmin) return;
-  const others = await transaction.query('select from users where site_admin and id <> $1 limit 1', [
-    user.id,
-  ]);
-  if (others.length > 0) return;
-  throw new ApiError(
-    409,
-    'last_site_admin',
-    `"${name}" is the last site admin`,
-    'Make another one first: kiln user create --site-admin NAME',
-  );
 }
 
 function unknownUser(name: string): ApiError {

@@ -1,15 +1,17 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestDatabase, type TestDatabase } from '../../../../../test/kit/database.ts';
+import { unendedJobs } from './cancel-all.ts';
+import { forgetStatement } from './forget-submitter.ts';
 import { type ListFilter, listJobs, listStatement } from './store.ts';
 
-describe('lists of jobs', () => {
-  let test: TestDatabase;
-  beforeAll(async () => {
-    test = await startTestDatabase();
-    await fill(test);
-  });
-  afterAll(() => test[Symbol.asyncDispose]());
+let test: TestDatabase;
+beforeAll(async () => {
+  test = await startTestDatabase();
+  await fill(test);
+});
+afterAll(() => test[Symbol.asyncDispose]());
 
+describe('lists of jobs', () => {
   const limit = 51;
   // What waits or runs is the oldest here: a walk back from the newest job would meet the whole history first.
   it.each<{ index: string; filter: Omit<ListFilter, 'limit'> }>([
@@ -54,6 +56,25 @@ describe('lists of jobs', () => {
       [32, 3],
     ]);
     expect(await listJobs(test.database, { tenants: [], limit })).toEqual([]);
+  });
+});
+
+describe('deleting a user or an organization, whatever the history', () => {
+  it.each([
+    ['what has not ended', unendedJobs, ['jobs_queued', 'jobs_processing']],
+    ['what a user submitted', forgetStatement(1000), ['submitted_jobs_user']],
+    [
+      'the same for the foreign key',
+      'update only submitted_jobs set user_id = null where $1::bigint = user_id',
+      ['submitted_jobs_user'],
+    ],
+  ])('finds %s by its indexes', async (_, text, indexes) => {
+    const plan = await test.database.query<{ 'QUERY PLAN': string }>(
+      `explain (generic_plan, costs off) ${text}`,
+    );
+    const lines = plan.map((row) => row['QUERY PLAN']).join('\n');
+    for (const index of indexes) expect(lines).toContain(index);
+    expect(lines).not.toMatch(/Seq Scan|jobs_tenant/);
   });
 });
 

@@ -4,4 +4,4 @@ export { openKeyRing } from './open-key-ring.ts';
 export { secretRoutes } from './routes.ts';
 export { createSealedTexts, type SealedTexts } from './sealed-texts.ts';
 export { createSecrets, type Secrets } from './secrets.ts';
-export { deleteOldUses } from './uses.ts';
+export { deleteOldUses, forgetUserOfSecrets } from './uses.ts';

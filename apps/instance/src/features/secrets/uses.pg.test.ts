@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startTestDatabase, type TestDatabase } from '../../../../../test/kit/database.ts';
-import { deleteOldStatement, usesStatement } from './uses.ts';
+import { deleteOldStatement, forgetStatement, usesStatement } from './uses.ts';
 
 let opened: TestDatabase;
 beforeAll(async () => {
@@ -36,6 +36,17 @@ describe('among many uses of secrets', () => {
     expect(plan).toContain('Bitmap Index Scan on executor_secret_uses_old');
     expect(plan).not.toContain('Seq Scan on executor_secret_uses');
   });
+});
+
+test('of a user are found by its id, also by the foreign key', async () => {
+  for (const text of [
+    forgetStatement(1000),
+    'update only executor_secret_uses set user_id = null where $1::bigint = user_id',
+  ]) {
+    const plan = await planOf(text);
+    expect(plan).toContain('executor_secret_uses_user');
+    expect(plan).not.toContain('Seq Scan on executor_secret_uses');
+  }
 });
 
 /** 60,000 of the last days, one in 100 of them of the key RARE. */

@@ -43,6 +43,16 @@ export function usesStatement({ scope, key, first, after }: UsesFilter): string 
     order by u.id desc limit ${Math.trunc(first) + 1}`;
 }
 
+/** Takes a user from the uses by its jobs; they stay. */
+export async function forgetUserOfSecrets(database: Database, userId: number): Promise<void> {
+  await changeInBatches(database, forgetStatement, [userId]);
+}
+
+export function forgetStatement(batch: number): string {
+  return `update executor_secret_uses set user_id = null where id in (
+    select id from executor_secret_uses where user_id = $1 limit ${batch}) returning 1`;
+}
+
 /** Deletes records of uses that are more than `auditDays` old, in batches. @returns how many */
 export function deleteOldUses(database: Database, auditDays: number, signal: AbortSignal): Promise<number> {
   return changeInBatches(database, (batch) => deleteOldStatement(auditDays, batch), [], signal);
