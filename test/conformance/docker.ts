@@ -46,14 +46,14 @@ export async function dockerUnderTest(options: UnderTestOptions = {}): Promise<R
       const containers = (await list('/containers/json?all=1')) as { Names: string[] }[];
       const networks = (await list('/networks')) as { Name: string }[];
       const volumes = (await list('/volumes')) as { Volumes: { Name: string }[] | null };
-      const { stdout: tables } = await run('nsenter', [`--net=${namespace}`, 'nft', 'list', 'tables']);
+      const { stdout: rules } = await run('nsenter', [`--net=${namespace}`, 'nft', 'list', 'ruleset']);
       const { stdout: links } = await run('nsenter', [`--net=${namespace}`, 'ip', '-o', 'link']);
       const sandboxes = await sandboxesSeen(daemon.socketPath);
       return [
         ...containers.flatMap((container) => container.Names),
         ...networks.map((network) => network.Name).filter((name) => name !== 'host' && name !== 'none'),
         ...(volumes.Volumes ?? []).map((volume) => volume.Name),
-        ...tables.split('\n').filter((line) => line.includes('kiln')),
+        ...rules.split('\n').filter((line) => /kiln_|\bkb[0-9a-f]{12}\b/.test(line)),
         ...links.split('\n').filter((line) => /\bkb[0-9a-f]{12}\b/.test(line)),
         // Other daemons' containers have control groups beside ours.
         ...(await readdir('/sys/fs/cgroup/memory')).filter((name) =>

@@ -93,10 +93,10 @@ export async function microvmUnderTest(
         for (const kind of ['records', 'vms', 'kept-workspaces'])
           for (const entry of await list(join(directory, 'microvm', kind)))
             found.push(`${sandboxes.get(entry.slice(0, 12)) ?? entry} ${kind}`);
-      const { stdout: tables } = await run('nsenter', [`--net=${namespace}`, 'nft', 'list', 'tables']);
+      const { stdout: rules } = await run('nsenter', [`--net=${namespace}`, 'nft', 'list', 'ruleset']);
       const { stdout: links } = await run('nsenter', [`--net=${namespace}`, 'ip', '-o', 'link']);
       for (const [sandbox, name] of sandboxes) {
-        if (tables.includes(sandbox)) found.push(`${name} nftables table`);
+        if (rules.includes(sandbox)) found.push(`${name} firewall rules`);
         if (links.includes(sandbox)) found.push(`${name} link`);
         for (const controller of ['cpu', 'memory', 'pids', '.'])
           if (await exists(`/sys/fs/cgroup/${controller}/kiln-vm-${sandbox}`))

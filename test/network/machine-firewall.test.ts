@@ -6,12 +6,14 @@ import {
   type VmNetwork,
 } from '../../apps/executor/src/runtimes/microvm/network.ts';
 import { createResolver, type Resolver } from '../../apps/executor/src/runtimes/network/index.ts';
+import { applyRules } from '../../apps/executor/src/runtimes/network/nft.ts';
 import { inNamespace, type NetworkNamespace, networkNamespace } from '../kit/network-namespace.ts';
-import { type NetworkWorld, startNetworkWorld } from '../kit/network-world.ts';
+import { type NetworkWorld, startNetworkWorld, worldAddresses, worldPort } from '../kit/network-world.ts';
 import { startServers } from './laboratory.ts';
+import { hexOf } from './packets.ts';
 import { probeProgram } from './probe.ts';
 
-/** A machine that, as with ufw and Docker, drops what no rule of its own accepts; and jobs' networks without VMs on them. */
+/** A machine that drops what no rule of its own accepts, as with ufw and Docker, and in an nftables table too; and jobs' networks without VMs on them. */
 let machine: NetworkNamespace;
 let world: NetworkWorld;
 let servers: AsyncDisposable;
@@ -29,6 +31,7 @@ beforeAll(async () => {
     '-A FORWARD -j DOCKER-USER',
   ])
     await inNamespace(machine.path, ['iptables', ...rule.split(' ')]);
+  await applyRules(machine.path, ownRules);
   resolver = createResolver(() => undefined);
 });
 afterAll(async () => {
@@ -36,6 +39,36 @@ afterAll(async () => {
   await servers?.[Symbol.asyncDispose]();
   await world?.[Symbol.asyncDispose]();
   await machine?.[Symbol.asyncDispose]();
+});
+
+/** With the exceptions that docs/executor.md asks for. */
+const ownRules = `table inet own {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    iifname { "lo", "kb*" } accept
+  }
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    iifname "kb*" accept
+    oifname "kb*" accept
+  }
+}`;
+
+test('a job has its lookups answered and reaches public addresses, and not the machine', async () => {
+  await using network = await jobNetwork();
+  const own = hexOf(network.gateway);
+  const outcomes = await network.attempt([
+    `udp lookup ${own} udp public.test 1`,
+    `tcp lookup ${own} tcp public.test 1`,
+    `public tcp ${hexOf(worldAddresses.open)} ${worldPort}`,
+    `machine tcp ${own} 7000`,
+  ]);
+  expect(Object.fromEntries(outcomes)).toEqual({
+    udp: '203.0.113.1',
+    tcp: '203.0.113.1',
+    public: 'answered',
+    machine: 'refused',
+  });
 });
 
 test('nothing of a network stays, also when its removal was interrupted', async () => {

@@ -1,10 +1,12 @@
 import {
   type AddressJudge,
   chooseSubnet,
+  endPassing,
   isWithoutInterface,
   type JobNetworkOptions,
   NftError,
   parseRoutes,
+  passFirewall,
   removeRules,
   routeTable,
   setJobRules,
@@ -43,6 +45,7 @@ export async function createNetwork(
       outlives: false,
       notice,
     });
+    await passFirewall(names.bridge, 'local', options.networkNamespace);
     return { gateway, closedBecause };
   } catch (error) {
     throw rulesError(error);
@@ -52,7 +55,7 @@ export async function createNetwork(
 /** Takes a job's network and its rules away; what is gone already is fine. The rules go last. */
 export async function removeNetwork(
   engine: Engine,
-  names: Pick<SandboxNames, 'network' | 'table'>,
+  names: Pick<SandboxNames, 'network' | 'bridge' | 'table'>,
   networkNamespace: string | undefined,
 ): Promise<void> {
   try {
@@ -64,6 +67,7 @@ export async function removeNetwork(
   } catch (error) {
     if (!isGone(error)) throw error;
   }
+  await endPassing(names.bridge, 'local', networkNamespace);
   await removeRules(names.table, networkNamespace);
 }
 

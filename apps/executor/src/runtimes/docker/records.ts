@@ -8,7 +8,7 @@ const recordSchema = z.object({
   attempt: z.number(),
   sandbox: z.string().regex(/^[0-9a-f]{12}$/),
   network: z.string(),
-  bridge: z.string(),
+  bridge: z.string().regex(/^kb[0-9a-f]{12}$/),
   table: z.string().regex(/^kiln_[0-9a-f]{12}$/),
   cgroup: z.string().regex(/^\/kiln-[0-9a-f]{12}$/),
   socketPath: z.string(),

@@ -142,7 +142,7 @@ export async function createSandbox(
 /** Removes all that belongs to a sandbox, by its labels and names. */
 export async function removeSandbox(
   engine: Engine,
-  names: Pick<SandboxNames, 'executor' | 'sandbox' | 'network' | 'table' | 'cgroup'>,
+  names: Pick<SandboxNames, 'executor' | 'sandbox' | 'network' | 'bridge' | 'table' | 'cgroup'>,
   networkNamespace: string | undefined,
 ): Promise<void> {
   const containers = await engine.json(

@@ -2,9 +2,11 @@ import { HostCommandError, hostCommand } from '../host-command.ts';
 import {
   type AddressJudge,
   chooseSubnet,
+  endPassing,
   type JobNetworkOptions,
   NftError,
   parseRoutes,
+  passFirewall,
   removeRules,
   routeTable,
   setJobRules,
@@ -88,7 +90,7 @@ export async function makeNetwork(
     ]);
     await limitBandwidth(host, names.link, options.bandwidth.ingress);
     await limitBandwidth({ networkNamespace: vmm.networkNamespace }, 'up0', options.bandwidth.egress);
-    await passDocker('-I', names.link, options.networkNamespace);
+    await passFirewall(names.link, 'all', options.networkNamespace);
     const resolvers = answersLookups ? [subnet.gateway] : [];
     return { cidr: `${guest}/${bits}`, gateway: subnet.gateway, resolvers, closedBecause };
   } catch (error) {
@@ -118,7 +120,7 @@ export async function removeNetwork(
       (error.missing || /cannot find device|no such file or directory/i.test(error.message));
     if (!isGone) throw error;
   }
-  await passDocker('-D', names.link, networkNamespace);
+  await endPassing(names.link, 'all', networkNamespace);
   await removeRules(names.table, networkNamespace);
 }
 
@@ -147,27 +149,6 @@ async function limitBandwidth(
   const burst = Math.max(Math.round(bytesPerSecond / 100), 128 * 1024);
   const rate = ['rate', `${bytesPerSecond}bps`, 'burst', String(burst), 'latency', '100ms'];
   await hostCommand(['tc', 'qdisc', 'add', 'dev', link, 'root', 'tbf', ...rate], where);
-}
-
-/**
- * Docker lets nothing pass through the machine but its own containers' traffic, and a drop is final whatever other tables
- * say. Its user chain is where exceptions belong; our own rules have judged before.
- */
-async function passDocker(
-  action: '-I' | '-D',
-  link: string,
-  networkNamespace: string | undefined,
-): Promise<void> {
-  for (const direction of ['-i', '-o']) {
-    try {
-      await hostCommand(['iptables', '-w', action, 'DOCKER-USER', direction, link, '-j', 'ACCEPT'], {
-        networkNamespace,
-      });
-    } catch (error) {
-      // No iptables, no Docker, or no such rule any more: nothing to pass.
-      if (!(error instanceof HostCommandError)) throw error;
-    }
-  }
 }
 
 async function ip(

@@ -1,5 +1,6 @@
 export { parseCIDR } from './cidr.ts';
 export { type JobNetworkOptions, type JobRules, setJobRules } from './job-rules.ts';
+export { endPassing, passFirewall } from './machine-firewall.ts';
 export { type NetworkMeter, networkMeter } from './meter.ts';
 export { checkFirewall, NftError } from './nft.ts';
 export type { AddressJudge } from './policy.ts';

@@ -39,7 +39,7 @@ const withPorts = '{ tcp, udp, sctp, dccp, udplite }';
 /**
  * The firewall of one job as one nftables table, so that one transaction sets it up and one command takes all of it away.
  * Whatever comes from the job's interface is refused unless a rule opens it; nobody else's packets are judged. What it lets
- * pass still goes through the machine's other rules. Refused flows are answered at once and noted, with the reason, in the sets `refused*`.
+ * pass still goes through the machine's other rules (`machine-firewall.ts`). Refused flows are answered at once and noted, with the reason, in the sets `refused*`.
  * The chain `present` is never entered: its rule makes the whole transaction fail when the interface
  * is not in this network namespace, where the rules would protect nothing.
  */
