@@ -25,7 +25,7 @@ interface Attached {
 }
 
 export interface AttachedImages {
-  /** Of the images got so far; those from before the boot are given to the VM with its other drives. */
+  /** Of the images got so far, whose files are in the VM's directory; those from before the boot are given to the VM with its other drives. */
   drives(): Drive[];
   /** Tells that the guest has mounted these by itself. */
   mounted(serials: readonly string[]): void;
@@ -48,31 +48,40 @@ export function attachedImages(
   notice: (line: string) => void,
 ): AttachedImages {
   const byReference = new Map<string, Attached>();
-  const byImage = new Map<string, Attached>();
+  const byImage = new Map<string, Promise<Attached>>();
+  /** In the VM's directory. */
+  const shared: Attached[] = [];
   const plugged = new Set<Drive>();
   /** Serials of drives that the guest has mounted by itself. */
   const byGuest = new Set<string>();
   let isBooted = false;
+  let count = 0;
 
   async function fetch(reference: string, signal: AbortSignal): Promise<Attached> {
     const known = byReference.get(reference);
     if (known) return known;
     // Our link keeps the image from being removed; the hold is only needed until it is there.
     await using image = await store.resolve(reference, auth, notice, signal);
-    const same = byImage.get(image.imageId);
-    if (same) {
-      byReference.set(reference, same);
-      return same;
-    }
-    // The names of those from before the boot may have places in the machine that were never taken.
-    const serial = `${isBooted ? 'late' : 'image'}${byImage.size}`;
-    const attached: Attached = {
-      drive: { serial, file: `${serial}.squashfs`, readOnly: true },
-      config: image.config,
-    };
-    byImage.set(image.imageId, attached);
-    await shareFile(image.drivePath, join(directory, attached.drive.file));
+    const sharing = byImage.get(image.imageId) ?? share(image);
+    byImage.set(image.imageId, sharing);
+    const attached = await sharing;
     byReference.set(reference, attached);
+    return attached;
+  }
+
+  async function share({ imageId, drivePath, config }: HeldImage): Promise<Attached> {
+    // The names of those from before the boot may have places in the machine that were never taken.
+    const serial = `${isBooted ? 'late' : 'image'}${count}`;
+    count += 1;
+    const drive = { serial, file: `${serial}.squashfs`, readOnly: true };
+    try {
+      await shareFile(drivePath, join(directory, drive.file));
+    } catch (error) {
+      byImage.delete(imageId);
+      throw error;
+    }
+    const attached = { drive, config };
+    shared.push(attached);
     return attached;
   }
 
@@ -103,7 +112,7 @@ export function attachedImages(
   return {
     drives() {
       isBooted = true;
-      const drives = [...byImage.values()].map(({ drive }) => drive);
+      const drives = shared.map(({ drive }) => drive);
       for (const drive of drives) plugged.add(drive);
       return drives;
     },

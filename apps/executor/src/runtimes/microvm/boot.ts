@@ -3,7 +3,7 @@ import { availableParallelism, loadavg } from 'node:os';
 import { removeCgroup } from '../remove-cgroup.ts';
 import { SandboxError } from '../runtime.ts';
 import { confine } from './cgroup.ts';
-import { connectGuest, type GuestChannel, GuestError } from './channel/index.ts';
+import { connectGuest, type GuestChannel } from './channel/index.ts';
 import type { VmNames } from './names.ts';
 import {
   makeNetwork,
@@ -18,6 +18,7 @@ import {
   type Drive,
   type GatedProcess,
   type Snapshot,
+  TooManyDrives,
   type Vm,
   VmError,
   type Vmm,
@@ -32,7 +33,7 @@ export interface BootOptions {
   network: NetworkOptions | 'unconnected' | undefined;
   /** The VM outlives this process. */
   survive: boolean;
-  /** Told of a snapshot that the VM could not go on from; it boots then. */
+  /** Told of a snapshot that is at fault when the VM could not go on from it. */
   refuse?: ((snapshot: Snapshot, error: unknown) => Promise<void>) | undefined;
   /** Told of the VMM's process before it is let go. */
   record(pid: number): Promise<void>;
@@ -63,7 +64,7 @@ const vmmProcesses = 256;
 const entropyBytes = 64;
 
 /**
- * Starts a VM and waits for its agent. A snapshot that it cannot go on from costs time only. A boot that hangs (a lost timer tick
+ * Starts a VM and waits for its agent. When it cannot go on from its snapshot, it boots. A boot that hangs (a lost timer tick
  * under emulation) is ended and tried once more, as is one that ended: on a busy machine the kernel may find its timer broken and panic.
  * @throws SandboxError with the end of the console; nothing is left then but the files in the VM's directory
  */
@@ -74,9 +75,8 @@ export async function bootVm(options: BootOptions, signal: AbortSignal): Promise
       return await tryBoot(options, signal);
     } catch (error) {
       signal.throwIfAborted();
-      if (!(error instanceof VmError || error instanceof GuestError || error instanceof BootFailed))
-        throw error;
-      await options.refuse?.(snapshot, error);
+      if (error instanceof SnapshotFailed) await options.refuse?.(snapshot, error.cause);
+      else if (!(error instanceof VmError)) throw error;
       options.notice('the VM could not go on from a snapshot of a booted guest; it boots instead');
     }
   }
@@ -97,10 +97,16 @@ class BootFailed extends Error {
   override readonly name = 'BootFailed';
 }
 
+/** The snapshot is at fault, not what this job has beside it. */
+class SnapshotFailed extends Error {
+  override readonly name = 'SnapshotFailed';
+}
+
 async function tryBoot(options: BootOptions, signal: AbortSignal): Promise<BootedVm> {
   const { names, spec } = options;
   let gated: GatedProcess | undefined;
   let vm: Vm | undefined;
+  let isRestoring = false;
   try {
     const device = options.network === undefined ? undefined : vmInterface(names, options.network);
     gated = await options.vmm.prepare({ ...spec, network: device }, { survive: options.survive });
@@ -112,6 +118,7 @@ async function tryBoot(options: BootOptions, signal: AbortSignal): Promise<Boote
     });
     const network = await connectNetwork(options, gated);
     signal.throwIfAborted();
+    isRestoring = spec.snapshot !== undefined;
     vm = await gated.go();
     const channel = await connect(vm, signal);
     const { snapshot } = spec;
@@ -119,11 +126,16 @@ async function tryBoot(options: BootOptions, signal: AbortSignal): Promise<Boote
     const drives = filledPlaces(spec.drives, snapshot);
     // Before anything else happens in it: until then it is a copy.
     await channel.renew(new Date(), randomBytes(entropyBytes), drives);
+    isRestoring = false;
+    for (const drive of withoutPlace(spec.drives, snapshot)) await vm.attachDrive(drive);
     return { vm, channel, network, restored: { drives } };
   } catch (error) {
     await (vm === undefined ? gated?.cancel() : vm.stop(0));
     if (typeof options.network === 'object') await removeNetwork(names, options.network.networkNamespace);
     await removeCgroup(names.cgroup);
+    if (isRestoring) throw new SnapshotFailed('the VM did not go on from its snapshot', { cause: error });
+    if (error instanceof TooManyDrives)
+      throw new SandboxError(error.message, { infrastructure: false, cause: error });
     throw error;
   }
 }
@@ -132,6 +144,10 @@ async function tryBoot(options: BootOptions, signal: AbortSignal): Promise<Boote
 function filledPlaces(drives: readonly Drive[], { places }: Snapshot): string[] {
   const isEmpty = (serial: string) => places.some((place) => place.serial === serial && !('file' in place));
   return drives.map(({ serial }) => serial).filter(isEmpty);
+}
+
+function withoutPlace(drives: readonly Drive[], { places }: Snapshot): Drive[] {
+  return drives.filter(({ serial }) => places.every((place) => place.serial !== serial));
 }
 
 async function connectNetwork(

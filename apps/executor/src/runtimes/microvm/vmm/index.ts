@@ -13,6 +13,7 @@ export {
   type DrivePlace,
   type GatedProcess,
   type Snapshot,
+  TooManyDrives,
   type Vm,
   VmError,
   type VmInterface,

@@ -31,7 +31,7 @@ export interface VmSpec {
   emptyPlaces?: readonly DrivePlace[];
   /** undefined: no network interface. */
   network: VmInterface | undefined;
-  /** Goes on from here instead of booting; drives that the saved machine had no place for are plugged in. */
+  /** Goes on from here instead of booting; drives that the saved machine had no place for are left to be attached. */
   snapshot?: Snapshot | undefined;
 }
 
@@ -76,7 +76,7 @@ export interface Vmm {
   control(directory: string): ControlAddress;
   /**
    * @param survive the VM outlives this process; otherwise it is killed with it
-   * @throws VmError when the program cannot be started
+   * @throws TooManyDrives; VmError when the program cannot be started
    */
   prepare(spec: VmSpec, options: { survive: boolean }): Promise<GatedProcess>;
   /**
@@ -110,3 +110,6 @@ export interface Vm {
 export class VmError extends Error {
   override readonly name = 'VmError';
 }
+
+/** A job has more images than VMs of this VMM take. */
+export class TooManyDrives extends VmError {}

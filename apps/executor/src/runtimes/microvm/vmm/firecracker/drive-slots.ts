@@ -1,4 +1,4 @@
-import { type Drive, VmError } from '../vmm.ts';
+import { type Drive, TooManyDrives, VmError } from '../vmm.ts';
 
 /**
  * Interrupts of its bus bound the devices of a VM: what is left beside network card, vsock, random numbers and Firecracker's own
@@ -27,10 +27,10 @@ export interface DriveSlots {
   deviceOf(serial: string): string | undefined;
 }
 
-/** @throws VmError for more drives than Firecracker takes */
+/** @throws TooManyDrives */
 export function driveSlots(drives: readonly Drive[]): DriveSlots {
   if (drives.length > mostDrives)
-    throw new VmError(
+    throw new TooManyDrives(
       `Firecracker takes ${mostDrives} drives and this job needs ${drives.length}, one for each image: use fewer images, or an executor with EXECUTOR_VMM=qemu`,
     );
   const spares = Array.from(

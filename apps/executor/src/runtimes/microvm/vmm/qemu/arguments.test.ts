@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { VmSpec } from '../vmm.ts';
-import { drivesPluggedIn, qemuArguments } from './arguments.ts';
+import { TooManyDrives, type VmSpec } from '../vmm.ts';
+import { qemuArguments } from './arguments.ts';
 
 const spec: VmSpec = {
   name: 'executor-7-1',
@@ -84,7 +84,16 @@ test('goes on from a snapshot with drives in the places that the saved machine h
     ['node-scratch', undefined],
     ['node-work', 'work.ext4'],
   ]);
-  expect(drivesPluggedIn(going)).toEqual([late]);
+});
+
+test('refuses more drives than its bus has slots', () => {
+  const drives = Array.from({ length: 28 }, (_, index) => ({
+    serial: `d${index}`,
+    file: 'f',
+    readOnly: true,
+  }));
+  expect(valuesOf('-blockdev', qemuArguments({ ...spec, drives: drives.slice(1) }))).toHaveLength(27);
+  expect(() => qemuArguments({ ...spec, drives })).toThrow(TooManyDrives);
 });
 
 test('refuses names that would become further options', () => {

@@ -1,4 +1,4 @@
-import { type Drive, type DrivePlace, VmError, type VmSpec } from '../vmm.ts';
+import { type Drive, type DrivePlace, TooManyDrives, VmError, type VmSpec } from '../vmm.ts';
 
 export const qemuProgram = 'qemu-system-x86_64';
 /** File descriptor on which QEMU is spoken to; never reachable by a path. */
@@ -6,16 +6,22 @@ export const qmpDescriptor = 3;
 /** File descriptor from which a saved machine is read: no path of it must be open to the VM's user. */
 export const snapshotDescriptor = 4;
 export const controlSocket = 'control.sock';
+/** Slots of its bus: 32, of which bridge, chipset, serial ports, random numbers and network card have one each. */
+const mostDrives = 27;
 /** Emulation keeps translated code; its default of up to 1 GiB a VM would not fit a machine with many. */
 export const translationCacheBytes = 256 * 1024 ** 2;
 
 /**
  * The command line of one VM. Machine type `pc`: under software emulation `microvm` loses a timer tick at boot in
  * 10-60 % of starts and hangs; `pc` costs 0.2 s more and never did.
- * @throws VmError for what QEMU's own syntax cannot say
+ * @throws TooManyDrives; VmError for what QEMU's own syntax cannot say
  */
 export function qemuArguments(spec: VmSpec): string[] {
-  const { accelerator, network, snapshot } = spec;
+  const { accelerator, drives, network, snapshot } = spec;
+  if (drives.length > mostDrives)
+    throw new TooManyDrives(
+      `QEMU takes ${mostDrives} drives and this job needs ${drives.length}, one for each image: use fewer images`,
+    );
   return [
     ...['-name', spec.name],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
@@ -52,12 +58,6 @@ export function qemuArguments(spec: VmSpec): string[] {
 function placesAtStart({ drives, emptyPlaces = [], snapshot }: VmSpec): readonly (Drive | DrivePlace)[] {
   if (snapshot === undefined) return [...drives, ...emptyPlaces];
   return snapshot.places.map((place) => drives.find(({ serial }) => serial === place.serial) ?? place);
-}
-
-/** What the saved machine had no place for. */
-export function drivesPluggedIn({ drives, snapshot }: VmSpec): readonly Drive[] {
-  if (snapshot === undefined) return [];
-  return drives.filter(({ serial }) => snapshot.places.every((place) => place.serial !== serial));
 }
 
 /** Also what `blockdev-add` takes. Nothing on a drive outlives the VM, so it is never flushed to the disk. */

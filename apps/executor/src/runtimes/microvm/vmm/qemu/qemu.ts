@@ -19,7 +19,6 @@ import {
   blockDevice,
   controlSocket,
   diskDevice,
-  drivesPluggedIn,
   qemuArguments,
   qemuProgram,
   qmpDescriptor,
@@ -164,12 +163,10 @@ async function running(
   };
 }
 
-/** @returns when the machine runs, with all that it is to have */
+/** @returns when the machine runs */
 async function comeUp(connection: Duplex, spec: VmSpec): Promise<Qmp> {
   const qmp = await connectQmp(connection);
-  if (spec.snapshot === undefined) return qmp;
-  await resumeMachine(qmp);
-  for (const drive of drivesPluggedIn(spec)) await plugDrive(qmp, drive);
+  if (spec.snapshot !== undefined) await resumeMachine(qmp);
   return qmp;
 }
 
