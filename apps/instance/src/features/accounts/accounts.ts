@@ -38,6 +38,8 @@ export interface Accounts {
    * @throws ApiError 400 `unknown_namespace`, also for one that the principal may not use
    */
   namespaceFor(principal: Principal, name: string | undefined): Promise<Namespace>;
+  /** Whether a principal may still act in the name of a namespace that `namespaceFor` gave. */
+  mayUse(principal: Principal, namespaceId: number): Promise<boolean>;
   /** What a principal is in a namespace: `owner` of its own, or its role in an organization. */
   roleIn(principal: Principal, namespaceId: number): Promise<NamespaceRole | undefined>;
   /** Ids of the namespaces in which a principal is something: its own, and its organizations. */
@@ -54,6 +56,10 @@ export interface AccountsOptions {
 
 const tokenHint =
   'Send "Authorization: token X". The first site admin\'s access token is in the file admin-token of the instance\'s data directory; the kiln command takes a token from KILN_TOKEN, or makes one with: kiln login';
+
+/** Of namespaces n. $2: user id, $3: whether it may use all. */
+const isUsable = `($3 or exists (
+  select from organization_members m where m.organization_id = n.id and m.user_id = $2))`;
 
 export function createAccounts({ database, externalURL, log }: AccountsOptions): Accounts {
   async function authenticate(request: FastifyRequest): Promise<Principal> {
@@ -100,8 +106,7 @@ export function createAccounts({ database, externalURL, log }: AccountsOptions):
         return { id: principal.namespaceId, name: principal.name, kind: 'user' };
       }
       const [row] = await database.query<Namespace>(
-        `select id, name, kind from namespaces n where lower(name) = lower($1) and ($3 or exists (
-           select from organization_members m where m.organization_id = n.id and m.user_id = $2))`,
+        `select id, name, kind from namespaces n where lower(name) = lower($1) and ${isUsable}`,
         [name, principal.userId, principal.siteAdmin],
       );
       if (row) return row;
@@ -111,6 +116,15 @@ export function createAccounts({ database, externalURL, log }: AccountsOptions):
         `There is no namespace ${JSON.stringify(name)} that user "${principal.name}" may use`,
         `Leave "namespace" out to use "${principal.name}".`,
       );
+    },
+    async mayUse({ userId, siteAdmin, namespaceId: own }, namespaceId) {
+      if (namespaceId === own) return true;
+      const rows = await database.query(`select from namespaces n where id = $1 and ${isUsable}`, [
+        namespaceId,
+        userId,
+        siteAdmin,
+      ]);
+      return rows.length > 0;
     },
     async roleIn({ userId, namespaceId: own }, namespaceId) {
       if (namespaceId === own) return 'owner';

@@ -1,6 +1,6 @@
 import type { CreatedAccessToken, JobDocument, JobList, JobView } from '@kiln/protocol';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { addUser, type InstanceUnderTest, startInstanceUnderTest } from '../../instance-under-test.ts';
+import { addUser, type InstanceUnderTest, startInstanceUnderTest, until } from '../../instance-under-test.ts';
 
 const people = ['dora', 'emil', 'fritz', 'greta', 'mallory'] as const;
 type Person = (typeof people)[number];
@@ -152,4 +152,39 @@ test('whoever leaves an organization leaves its jobs', async () => {
   expect((await call('emil', 'POST', `/.api/jobs/${id}/cancel`)).status).toBe(404);
   expect((await call('emil', 'POST', '/.api/jobs', { steps, namespace: 'acme' })).status).toBe(400);
   expect((await call('fritz', 'GET', `/.api/jobs/${id}`)).json).toMatchObject({ namespace: 'acme' });
+});
+
+describe('a submission that began before', () => {
+  const large = { 'large.txt': 'x'.repeat(70_000) };
+  test.each<[string, Person | 'site admin', [string, string], object]>([
+    ['its sender left', 'emil', ['DELETE', '/members/emil'], {}],
+    ['its sender left, with files', 'emil', ['DELETE', '/members/emil'], { files: large }],
+    ['the organization was deleted', 'emil', ['DELETE', ''], {}],
+    ['the organization was deleted, by a site admin', 'site admin', ['DELETE', ''], { files: large }],
+  ])('%s leaves a canceled job', async (_, sender, [method, path], more) => {
+    const crew = '/.api/organizations/crew';
+    await call('site admin', 'POST', '/.api/organizations', { name: 'crew', admin: 'dora' });
+    await call('site admin', 'PUT', `${crew}/members/emil`, { role: 'member' });
+    const { submitting } = await site.database.transaction(async (transaction) => {
+      // Stands for a repository whose fetching takes long.
+      await transaction.query('lock table jobs in share mode');
+      const reply = call(sender, 'POST', '/.api/jobs', { steps, namespace: 'crew', ...more });
+      await until(async () => {
+        const waiting = await site.database.query(
+          `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+           and query like '%insert into jobs%'`,
+        );
+        return waiting.length > 0;
+      });
+      expect((await call('site admin', method, crew + path)).status).toBe(204);
+      return { submitting: reply };
+    });
+    expect(await submitting).toMatchObject({ status: 400, json: { error: { code: 'unknown_namespace' } } });
+    const newest = (await call('site admin', 'GET', '/.api/jobs?first=1')).json as JobList;
+    expect(newest.jobs[0]).toMatchObject({
+      state: 'canceled',
+      namespace: path === '' ? expect.stringMatching(/^#\d+$/) : 'crew',
+    });
+    if (path !== '') await call('site admin', 'DELETE', crew);
+  });
 });

@@ -232,11 +232,11 @@ export function createJobs(options: JobsOptions): Jobs {
           return jobId;
         }),
       );
-      logSubmitted(id);
+      await keepIfAllowed(id);
       return viewOf(await requireJob(principal, id));
     }
     const enqueued = await queue.enqueueWithRecord(job, record);
-    logSubmitted(enqueued.id);
+    await keepIfAllowed(enqueued.id);
     const [capacity, ahead] = await Promise.all([
       executors.capacity.recent(),
       aheadOfNewJob(database, job, enqueued),
@@ -245,8 +245,17 @@ export function createJobs(options: JobsOptions): Jobs {
     const waiting = waitingReason(row, { capacity: capacity[job.queue], ahead, now: new Date() });
     return jobView(row, { namespace: namespace.name, waiting, attempts: [], logEntries: [] });
 
-    function logSubmitted(jobId: number): void {
+    /** Since it was checked, which may be long ago, its sender may have left the namespace, or that been deleted. */
+    async function keepIfAllowed(jobId: number): Promise<void> {
       log.info({ jobId, user: principal.name }, 'a job was submitted');
+      if (await accounts.mayUse(principal, namespace.id)) return;
+      await queue.cancel(jobId);
+      throw new ApiError(
+        400,
+        'unknown_namespace',
+        `There is no namespace ${JSON.stringify(namespace.name)} any more that user "${principal.name}" may use`,
+        `Job ${jobId} was canceled.`,
+      );
     }
   }
 
