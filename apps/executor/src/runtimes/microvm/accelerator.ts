@@ -1,5 +1,6 @@
 import { chown, mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { SandboxError } from '../runtime.ts';
 import { connectGuest } from './channel/index.ts';
 import type { Guest } from './guest/index.ts';
 import { machineSpec, shareGuest } from './machine.ts';
@@ -32,7 +33,8 @@ export interface ProbeOptions {
   cacheFile: string;
   /** For the test boot: a VM that is recorded, and removed again afterwards. */
   names: VmNames;
-  record(pid: number): Promise<void>;
+  /** Told before anything of the VM is made, and again of the VMM's process before it is let go. */
+  record(pid?: number): Promise<void>;
   remove(): Promise<void>;
   /** For tests: that the guest has to come up, and the device. */
   seconds?: number;
@@ -43,6 +45,7 @@ export interface ProbeOptions {
  * Finds out whether a VMM can run the guest under KVM. That `/dev/kvm` opens is no proof: there are machines on which ordinary kernels
  * never reach user space under it. So the guest is booted, within a time limit, until its agent answers, and the verdict is kept
  * until the machine boots anew.
+ * @throws SandboxError for what kept the guest from being started: that says nothing of KVM; the signal's reason
  */
 export async function probeAccelerator(options: ProbeOptions, signal: AbortSignal): Promise<Verdict> {
   const missing = await whyUnusable(options.device ?? kvmDevice);
@@ -84,19 +87,27 @@ async function bootUnderKvm(options: ProbeOptions, signal: AbortSignal): Promise
   let gated: GatedProcess | undefined;
   let vm: Vm | undefined;
   try {
+    await options.record();
     await mkdir(names.directory, { recursive: true, mode: 0o700 });
     await shareGuest(guest, names.directory);
     await chown(names.directory, names.uid, names.uid);
     const shape = { vmm, guest, accelerator: 'kvm', cpus: 1, memoryBytes, hasNetwork: false } as const;
     gated = await vmm.prepare({ ...machineSpec(shape, names), network: undefined }, { survive: false });
     await options.record(gated.pid);
-    vm = await inTime(gated.go(), seconds);
-    await untilAnswered(vm, seconds, signal);
-    return { accelerator: 'kvm', because: '' };
+    try {
+      vm = await inTime(gated.go(), seconds);
+      await untilAnswered(vm, seconds, signal);
+      return { accelerator: 'kvm', because: '' };
+    } catch (error) {
+      signal.throwIfAborted();
+      return { accelerator: 'tcg', because: `a test boot under KVM failed: ${briefly(error)}` };
+    }
   } catch (error) {
     signal.throwIfAborted();
-    const message = error instanceof Error ? error.message : String(error);
-    return { accelerator: 'tcg', because: `a test boot under KVM failed: ${briefly(message)}` };
+    throw new SandboxError(`no test boot under KVM could be made: ${briefly(error)}`, {
+      infrastructure: true,
+      cause: error,
+    });
   } finally {
     await (vm === undefined ? gated?.cancel() : vm.stop(0));
     await options.remove();
@@ -137,7 +148,8 @@ async function untilAnswered(vm: Vm, seconds: number, signal: AbortSignal): Prom
 }
 
 /** What happened, and the last that was said of it; a whole console is too much for a line. */
-function briefly(message: string): string {
+function briefly(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
   const lines = message.split('\n').filter((line) => line.trim() !== '');
   return [...new Set([lines[0], lines.at(-1)])].join(' ').slice(0, longestReason);
 }

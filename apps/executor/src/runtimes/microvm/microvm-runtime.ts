@@ -188,7 +188,7 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
         names,
         async record(pid) {
           live.set(names.sandbox, undefined);
-          await writeProcess(names, pid, false);
+          await (pid === undefined ? write(names) : writeProcess(names, pid, false));
         },
         remove: () => remove(names),
       },
@@ -291,7 +291,13 @@ export function createMicrovmRuntime(options: MicrovmRuntimeOptions): MicrovmRun
         ...(await machineFindings(guest, setting, options.networkNamespace)),
       ];
       if (guest === undefined || findings.some(({ severity }) => severity === 'error')) return findings;
-      return [...findings, choiceFinding(await choose(guest, signal))];
+      try {
+        return [...findings, choiceFinding(await choose(guest, signal))];
+      } catch (error) {
+        if (!(error instanceof SandboxError)) throw error;
+        const fix = 'With too little memory, disk or open files left, free some, and try again.';
+        return [...findings, { check: 'kvm', severity: 'error', message: error.message, fix }];
+      }
     },
     async tryOut(signal) {
       try {
