@@ -23,6 +23,8 @@ let directory: string;
 let guest: AsyncDisposable;
 /** To what is asked of the guest that went on from a snapshot. */
 let answer: 'done' | 'gone' | 'silent';
+/** Resolved when that is asked. */
+let asked: PromiseWithResolvers<void>;
 /** Of the processes that were started and have not ended. */
 let running: Set<number>;
 let refused: unknown[];
@@ -31,7 +33,11 @@ let notices: string[];
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'kiln-boot-'));
   answer = 'done';
-  guest = await answeringGuest(join(directory, 'control'), () => answer);
+  asked = Promise.withResolvers();
+  guest = await answeringGuest(join(directory, 'control'), () => {
+    asked.resolve();
+    return answer;
+  });
   running = new Set();
   refused = [];
   notices = [];
@@ -162,6 +168,36 @@ describe('a VM that goes on from a snapshot', () => {
     answer = 'gone';
     await end(await boot({}));
     expect(refused).toEqual([snapshot]);
+  });
+});
+
+describe('a job that is stopped', () => {
+  test('while its VM starts does not wait for it', async () => {
+    const stop = new AbortController();
+    const going = Promise.withResolvers<void>();
+    const booted = boot(
+      {
+        go() {
+          going.resolve();
+          return new Promise(() => undefined);
+        },
+      },
+      stop.signal,
+    );
+    await going.promise;
+    stop.abort(new Error('told to stop'));
+    await expect(booted).rejects.toThrow('told to stop');
+    expect(refused).toEqual([]);
+  });
+
+  test('while the guest becomes one of its own does not wait for it', async () => {
+    answer = 'silent';
+    const stop = new AbortController();
+    const booted = boot({}, stop.signal);
+    await asked.promise;
+    stop.abort(new Error('told to stop'));
+    await expect(booted).rejects.toThrow('told to stop');
+    expect(refused).toEqual([]);
   });
 });
 

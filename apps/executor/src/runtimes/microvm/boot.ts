@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { availableParallelism, loadavg } from 'node:os';
 import { removeCgroup } from '../remove-cgroup.ts';
 import { SandboxError } from '../runtime.ts';
+import { untilAborted } from '../until-aborted.ts';
 import { confine } from './cgroup.ts';
 import { connectGuest, type GuestChannel } from './channel/index.ts';
 import type { VmNames } from './names.ts';
@@ -119,15 +120,16 @@ async function tryBoot(options: BootOptions, signal: AbortSignal): Promise<Boote
     const network = await connectNetwork(options, gated);
     signal.throwIfAborted();
     isRestoring = spec.snapshot !== undefined;
-    vm = await gated.go();
+    vm = await untilAborted(gated.go(), signal);
     const channel = await connect(vm, signal);
     const { snapshot } = spec;
     if (snapshot === undefined) return { vm, channel, network, restored: undefined };
     const drives = filledPlaces(spec.drives, snapshot);
     // Before anything else happens in it: until then it is a copy.
-    await channel.renew(new Date(), randomBytes(entropyBytes), drives);
+    await untilAborted(channel.renew(new Date(), randomBytes(entropyBytes), drives), signal);
     isRestoring = false;
-    for (const drive of withoutPlace(spec.drives, snapshot)) await vm.attachDrive(drive);
+    for (const drive of withoutPlace(spec.drives, snapshot))
+      await untilAborted(vm.attachDrive(drive), signal);
     return { vm, channel, network, restored: { drives } };
   } catch (error) {
     await (vm === undefined ? gated?.cancel() : vm.stop(0));

@@ -1,5 +1,6 @@
 import { chmod, chown, mkdir, rename } from 'node:fs/promises';
 import { defaultMaxProcesses } from '../../step/index.ts';
+import { untilAborted } from '../../until-aborted.ts';
 import { guestsOwn } from '../attached-images.ts';
 import { bootVm } from '../boot.ts';
 import type { GuestChannel } from '../channel/index.ts';
@@ -20,7 +21,7 @@ export interface SnapshotSurroundings {
 /**
  * Boots a VM that has nothing of any job, gets it ready for one, and keeps its state.
  * @param path of the file, which is complete when it is there
- * @throws SandboxError, VmError, GuestError
+ * @throws SandboxError, VmError, GuestError; the signal's reason
  */
 export async function makeSnapshot(
   { names, record, remove }: SnapshotSurroundings,
@@ -53,7 +54,7 @@ export async function makeSnapshot(
       await channel[Symbol.asyncDispose]();
     }
     if (vm.save === undefined) throw new VmError(`VMs of ${shape.vmm.name} cannot be saved`);
-    await vm.save(snapshotFile(names));
+    await untilAborted(vm.save(snapshotFile(names)), signal);
     await rename(snapshotFile(names), path);
   } finally {
     await remove();
