@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import { ApiError } from '../../api-error.ts';
 import type { Database } from '../../database/index.ts';
 import { readAuthorization } from './access-tokens.ts';
-import { findPrincipal } from './credentials.ts';
+import { currentPrincipal, findPrincipal } from './credentials.ts';
 import { type Principal, rememberPrincipal } from './principal.ts';
 import { type ExternalURL, readSessionCookie, requireSameOrigin } from './session-cookie.ts';
 
@@ -32,6 +32,11 @@ export interface Accounts {
   authorizeAccount(request: FastifyRequest): Promise<void>;
   /** As `authorizeAccount`, and 403 `forbidden` unless the user is a site admin. */
   authorizeSiteAdmin(request: FastifyRequest): Promise<void>;
+  /**
+   * A principal of earlier as it is now, for what goes on after its request was let in; undefined once its access token
+   * or session was ended or has expired, or its user was deleted.
+   */
+  current(principal: Principal): Promise<Principal | undefined>;
   /**
    * The namespace in whose name a principal may act: its own (also when `name` is undefined), that of an organization
    * that it is in, for site admins any.
@@ -101,6 +106,7 @@ export function createAccounts({ database, externalURL, log }: AccountsOptions):
         'Use the access token of a site admin.',
       );
     },
+    current: ({ credential }) => currentPrincipal(database, credential),
     async namespaceFor(principal, name) {
       if (name === undefined || name.toLowerCase() === principal.name.toLowerCase()) {
         return { id: principal.namespaceId, name: principal.name, kind: 'user' };

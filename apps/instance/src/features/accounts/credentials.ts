@@ -22,19 +22,17 @@ interface CredentialRow {
 }
 
 function statementsFor(table: 'access_tokens' | 'sessions', scope: string) {
+  const rows = `
+    select c.id, c.token_sha256, ${scope} as scope, users.id as user_id, users.site_admin,
+           namespaces.id as namespace_id, namespaces.name,
+           coalesce(c.expires_at <= now(), false) as expired,
+           coalesce(c.last_used_at < now() - make_interval(secs => ${lastUsedSeconds}), true) as stale
+    from ${table} c
+    join users on users.id = c.user_id
+    join namespaces on namespaces.id = users.namespace_id`;
   return {
-    find: {
-      name: `accounts_find_${table}`,
-      text: `
-        select c.id, c.token_sha256, ${scope} as scope, users.id as user_id, users.site_admin,
-               namespaces.id as namespace_id, namespaces.name,
-               coalesce(c.expires_at <= now(), false) as expired,
-               coalesce(c.last_used_at < now() - make_interval(secs => ${lastUsedSeconds}), true) as stale
-        from ${table} c
-        join users on users.id = c.user_id
-        join namespaces on namespaces.id = users.namespace_id
-        where c.token_sha256 = $1`,
-    },
+    find: { name: `accounts_find_${table}`, text: `${rows} where c.token_sha256 = $1` },
+    findById: { name: `accounts_find_${table}_by_id`, text: `${rows} where c.id = $1` },
     markUsed: {
       name: `accounts_mark_used_${table}`,
       // Asked again here: of many requests at the same moment one writes.
@@ -75,6 +73,19 @@ export async function findPrincipal(
       log.warn({ err, kind, id: row.id }, 'could not note that a credential was used');
     });
   }
+  return principalFrom(row, kind);
+}
+
+/** Who has a credential now that was good earlier; undefined when it is good no more. */
+export async function currentPrincipal(
+  database: Database,
+  { kind, id }: Principal['credential'],
+): Promise<Principal | undefined> {
+  const [row] = await database.query<CredentialRow>(kinds[kind].findById, [id]);
+  return row && !row.expired ? principalFrom(row, kind) : undefined;
+}
+
+function principalFrom(row: CredentialRow, kind: Principal['credential']['kind']): Principal {
   return {
     userId: row.user_id,
     name: row.name,

@@ -36,6 +36,7 @@ import {
 import { checkSubmission } from './submission.ts';
 import { jobSummary, jobView, newJobRow } from './views.ts';
 import { waitingReason } from './waiting.ts';
+import { whileSeen } from './while-seen.ts';
 
 /** The producer `jobs`: jobs that people and programs submit. Who sees and changes which is in access.ts. */
 export interface Jobs {
@@ -58,7 +59,10 @@ export interface Jobs {
     id: number,
     attempt: number | undefined,
   ): Promise<AsyncIterable<{ event: LogEvent }>>;
-  /** The log and what is added to it, until the job has ended. @throws ApiError 404 `unknown_job`, `unknown_attempt` */
+  /**
+   * The log and what is added to it, until the job has ended or the principal sees it no more.
+   * @throws ApiError 404 `unknown_job`, `unknown_attempt`
+   */
   followLog(
     principal: Principal,
     id: number,
@@ -127,6 +131,12 @@ export function createJobs(options: JobsOptions): Jobs {
     const job = await findJob(database, id);
     if (job && maySee(await relationTo(principal, job))) return job;
     throw unknownJob(id);
+  }
+
+  /** Whether a principal of earlier still sees a job now. */
+  async function stillSees(principal: Principal, id: number): Promise<boolean> {
+    const [current, job] = await Promise.all([accounts.current(principal), findJob(database, id)]);
+    return current !== undefined && job !== undefined && maySee(await relationTo(current, job));
   }
 
   async function requireChangeableJob(principal: Principal, id: number): Promise<ListedJob> {
@@ -342,7 +352,7 @@ export function createJobs(options: JobsOptions): Jobs {
 
     async followLog(principal, id, { attempt, after, signal }) {
       requireAttempt(await requireJob(principal, id), attempt);
-      return logs.follow({
+      const events = logs.follow({
         jobId: id,
         attempt,
         after,
@@ -352,6 +362,7 @@ export function createJobs(options: JobsOptions): Jobs {
           return job && jobEvent(job, await waitingOf(job));
         },
       });
+      return whileSeen(events, () => stillSees(principal, id));
     },
 
     async entryOutput(principal, id, entry, attempt) {
