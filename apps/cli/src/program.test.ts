@@ -135,6 +135,22 @@ describe('kiln job', () => {
     expect(stderr).toBe('older jobs: --after x\n');
   });
 
+  it.each([
+    ['job', 'list', '--first'],
+    ['secret', 'uses', '-n'],
+    ['config', 'history', '-n'],
+  ])('%s %s %s takes as many as an instance gives', async (...args) => {
+    await using instance = await scriptedInstance({});
+    await kiln([...args, '200'], instance);
+    expect(instance.requests).toEqual([expect.stringContaining('first=200')]);
+    const { exitCode, stderr } = await kiln([...args, '201'], instance);
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 2,
+      stderr: expect.stringContaining('a whole number from 1 to 200'),
+    });
+    expect(instance.requests).toHaveLength(1);
+  });
+
   it('cancel and retry', async () => {
     await using instance = await scriptedInstance({
       'POST /.api/jobs/7/cancel': jobView({ state: 'processing', cancelRequested: true }),

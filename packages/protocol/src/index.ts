@@ -11,6 +11,7 @@ export * from './rest/executors.ts';
 export * from './rest/jobs.ts';
 export * from './rest/log-events.ts';
 export * from './rest/organizations.ts';
+export * from './rest/paging.ts';
 export * from './rest/repositories.ts';
 export * from './rest/secrets.ts';
 export * from './rest/site-config.ts';

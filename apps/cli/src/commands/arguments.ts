@@ -1,3 +1,4 @@
+import { maxPageSize } from '@kiln/protocol';
 import { InvalidArgumentError } from 'commander';
 
 export function jobId(text: string): number {
@@ -9,7 +10,7 @@ export function attemptNumber(text: string): number {
 }
 
 export function pageSize(text: string): number {
-  return wholeNumber(text, 1, 1000, 'a whole number from 1 to 1000');
+  return wholeNumber(text, 1, maxPageSize, `a whole number from 1 to ${maxPageSize}`);
 }
 
 export function tokenId(text: string): number {

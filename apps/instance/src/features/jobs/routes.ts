@@ -3,6 +3,7 @@ import {
   jobStateSchema,
   jobViewSchema,
   maxSubmitBytes,
+  pageSizeSchema,
   queueNameSchema,
   submitJobSchema,
 } from '@kiln/protocol';
@@ -14,16 +15,13 @@ import { readIdempotencyKey } from './idempotency.ts';
 import type { Jobs } from './jobs.ts';
 import { connectionSignal, jobLogRoutes } from './log-routes.ts';
 
-const defaultPage = 50;
-const maxPage = 200;
-
 const jobIdParams = z.object({ id: z.coerce.number().int().positive() });
 
 const listQuery = z.object({
   state: jobStateSchema.optional(),
   queue: queueNameSchema.optional(),
   namespace: z.string().max(255).optional(),
-  first: z.coerce.number().int().min(1).max(maxPage).default(defaultPage),
+  first: pageSizeSchema,
   after: z.string().max(200).optional().meta({ description: 'The nextCursor of the page before' }),
 });
 

@@ -1,5 +1,6 @@
 import {
   maxSetSecretBytes,
+  pageSizeSchema,
   rotatedKeySchema,
   secretKeySchema,
   secretListSchema,
@@ -13,14 +14,11 @@ import type { HttpServer } from '../../http.ts';
 import { type Accounts, principalOf } from '../accounts/index.ts';
 import type { Secrets } from './secrets.ts';
 
-const defaultPage = 50;
-const maxPage = 200;
-
 const secretParams = z.object({ scope: secretScopeSchema, key: secretKeySchema });
 const usesQuery = z.object({
   scope: secretScopeSchema.optional(),
   key: secretKeySchema.optional(),
-  first: z.coerce.number().int().min(1).max(maxPage).default(defaultPage),
+  first: pageSizeSchema,
   after: z
     .string()
     .regex(/^\d{1,15}$/, 'must be the nextCursor of the page before')

@@ -1,5 +1,6 @@
 import {
   maxSaveSiteConfigBytes,
+  pageSizeSchema,
   rollBackSiteConfigSchema,
   saveSiteConfigSchema,
   setSiteConfigKeySchema,
@@ -24,8 +25,6 @@ export interface SiteConfigRoutesOptions {
 }
 
 const tags = ['site configuration'];
-const defaultPage = 50;
-const maxPage = 200;
 
 /** Columns hold 32 bits. */
 const versionNumber = z.coerce
@@ -34,7 +33,7 @@ const versionNumber = z.coerce
   .min(1)
   .max(2 ** 31 - 1);
 const historyQuery = z.object({
-  first: z.coerce.number().int().min(1).max(maxPage).default(defaultPage),
+  first: pageSizeSchema,
   after: versionNumber.optional().meta({ description: 'The nextCursor of the page before' }),
 });
 
