@@ -1,4 +1,5 @@
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmodSync } from 'node:fs';
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -131,6 +132,60 @@ describe('kiln login', () => {
     expect(instance.requests).toEqual([]);
   });
 });
+
+describe('where the home directory is of somebody else', () => {
+  it('other tokens are used', async () => {
+    await using instance = await scriptedInstance(answers);
+    const working = await mkdtemp(path.join(tmpdir(), 'kiln-login-working-'));
+    await writeFile(path.join(working, 'admin-token'), 'kiln_of-admin\n');
+    await chmod(working, 0o755);
+    const env = { KILN_DATA_DIR: working };
+    try {
+      using _ = await withoutHome();
+      expect(await as(instance, ['job', 'list'], { env })).toMatchObject({ exitCode: 0 });
+    } finally {
+      await rm(working, { recursive: true });
+    }
+    expect(instance.headers.map(({ authorization }) => authorization)).toEqual(['token kiln_of-admin']);
+  });
+
+  it('it is said where none was found', async () => {
+    await using instance = await scriptedInstance({
+      'GET /.api/jobs': (_request, response) =>
+        refuse(response, 401, { code: 'unauthenticated', message: 'No access token was sent' }),
+    });
+    using _ = await withoutHome();
+    const { stderr } = await as(instance, ['job', 'list']);
+    expect(stderr).toContain(`the logins cannot be read: EACCES: permission denied`);
+  });
+
+  it.each([['login', 'dora'], ['logout']])(
+    '%s is refused before anything is asked of the instance',
+    async (...args) => {
+      await using instance = await scriptedInstance(answers);
+      using _ = await withoutHome();
+      expect(await as(instance, args, { stdin: 'x' })).toMatchObject({
+        exitCode: 2,
+        stderr: expect.stringContaining('the logins cannot be read: EACCES'),
+      });
+      expect(instance.requests).toEqual([]);
+    },
+  );
+});
+
+/** As with `runuser`, which leaves HOME that of root. */
+async function withoutHome(): Promise<Disposable> {
+  // Root reads everything, so it becomes nobody.
+  const uid = process.geteuid?.();
+  await chmod(home, 0o000);
+  if (uid === 0) process.seteuid?.(65534);
+  return {
+    [Symbol.dispose]() {
+      if (uid === 0) process.seteuid?.(uid);
+      chmodSync(home, 0o700);
+    },
+  };
+}
 
 describe('kiln logout', () => {
   it.each([

@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import path from 'node:path';
 import { CliError } from '../errors.ts';
 import type { Invocation } from '../invocation.ts';
-import { findLogin } from './stored-logins.ts';
+import { findLogin, UnreadableLogins } from './stored-logins.ts';
 
 const defaultUrl = 'http://127.0.0.1:3080';
 
@@ -38,20 +38,24 @@ export async function resolveConnection(
     }
     return { ...instance, token, tokenSource: 'KILN_TOKEN' };
   }
-  const login = await findLogin(invocation, url.text);
+  const missing = ['KILN_TOKEN is not set'];
+  const login = await findLogin(invocation, url.text).catch((error: unknown) => {
+    // HOME may still be another user's, as with runuser: what that one keeps is no login of this one.
+    if (!(error instanceof UnreadableLogins)) throw error;
+    missing.push(error.message);
+    return undefined;
+  });
   if (login) return { ...instance, token: login.token, tokenSource: `kiln login as ${login.user}` };
-  if (!url.loopback) return { ...instance, token: undefined, tokenSource: 'none: KILN_TOKEN is not set' };
-  const file = path.join(dataDirectory(invocation), 'admin-token');
-  try {
-    return { ...instance, token: (await readFile(file, 'utf8')).trim(), tokenSource: file };
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
-    return {
-      ...instance,
-      token: undefined,
-      tokenSource: `none: KILN_TOKEN is not set and ${file} could not be read (${code})`,
-    };
+  if (url.loopback) {
+    const file = path.join(dataDirectory(invocation), 'admin-token');
+    try {
+      return { ...instance, token: (await readFile(file, 'utf8')).trim(), tokenSource: file };
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+      missing.push(`${file} could not be read (${code})`);
+    }
   }
+  return { ...instance, token: undefined, tokenSource: `none: ${missing.join(', and ')}` };
 }
 
 /** The data directory of a local instance, absolute: `KILN_DATA_DIR`, else `.kiln` below the working directory. */

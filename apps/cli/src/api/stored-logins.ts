@@ -15,6 +15,11 @@ const fileSchema = z.record(z.string(), loginSchema);
 /** What `kiln login` keeps of one instance. */
 export type StoredLogin = z.infer<typeof loginSchema>;
 
+/** What is kept is not this user's to read. */
+export class UnreadableLogins extends CliError {
+  override readonly name = 'UnreadableLogins';
+}
+
 type Environment = Pick<Invocation, 'env'>;
 
 /** `kiln/logins.json` in the user's configuration directory (XDG Base Directory); undefined where there is none. */
@@ -24,7 +29,7 @@ export function loginsFile({ env }: Environment): string | undefined {
   return home ? path.join(home, '.config', 'kiln', 'logins.json') : undefined;
 }
 
-/** @param url of the instance. @throws CliError when the file is broken, or others can read it */
+/** @param url of the instance. @throws UnreadableLogins; CliError when the file is broken, or others can read it */
 export async function findLogin(invocation: Environment, url: string): Promise<StoredLogin | undefined> {
   const file = loginsFile(invocation);
   return file === undefined ? undefined : (await readLogins(file))[url];
@@ -62,7 +67,8 @@ async function readLogins(file: string): Promise<Record<string, StoredLogin>> {
     if (error instanceof CliError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return {};
-    throw new CliError(`the logins cannot be read: ${message}`, {
+    const Unread = code === 'EACCES' ? UnreadableLogins : CliError;
+    throw new Unread(`the logins cannot be read: ${message}`, {
       hint: `mend the rights of ${file}, or use KILN_TOKEN`,
     });
   }

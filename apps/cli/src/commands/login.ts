@@ -30,13 +30,14 @@ export function addLogin(program: Command, { invocation }: CommandSetup): void {
       if (url.startsWith('http:') && !before.connection.loopback) {
         output.note(output.style('yellow', `notice: the password travels unencrypted to ${url}`));
       }
+      // Before a token is made, which could not be kept where this fails.
+      const earlier = await findLogin(invocation, url);
       const password = await readPassword(`Password of ${name}`, invocation);
       const body = { name, password, note: `kiln login on ${hostname()}`, expiresInDays: loginDays };
       const client = createClient({ ...before.connection, token: undefined }, invocation.interrupted);
       const path = '/.api/access-tokens/by-password';
       const made = await client.call('POST', path, createdAccessTokenSchema, { body });
       const { token, user, accessToken } = made;
-      const earlier = await findLogin(invocation, url);
       await storeLogin(invocation, url, { token, tokenId: accessToken.id, user });
       if (earlier) await revoke(client, earlier);
       if (output.json) return output.jsonLine({ user, url, expiresAt: accessToken.expiresAt });
