@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { access, chmod, rename } from 'node:fs/promises';
+import { access, chmod, lstat, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Database } from '../../database/index.ts';
@@ -36,15 +36,29 @@ export async function makeFirstVersion(options: FirstVersionOptions): Promise<vo
       'this file is not read: the site configuration is in the database (docs/site-configuration.md)',
     );
   } else if (isFirst && isFileThere) {
-    const kept = `${path}.taken-over`;
-    await rename(path, kept);
-    await chmod(kept, 0o600);
-    log.info(
-      { path: kept },
-      'took the site configuration over into the database; this file is not read any more',
-    );
+    log.info('took the site configuration over into the database');
+    await setAside(path, log);
   } else if (isFirst) {
     log.info('made the site configuration, with a new shared secret for executors');
+  }
+}
+
+/**
+ * Renames a file that was taken over. Where that cannot be, as with a bind mount, it stays: the configuration is in the
+ * database by then, and the start must not fail.
+ */
+async function setAside(path: string, log: Logger): Promise<void> {
+  const kept = `${path}.taken-over`;
+  try {
+    await rename(path, kept);
+    // It has the shared secret. What a link leads to is somebody else's.
+    if (!(await lstat(kept)).isSymbolicLink()) await chmod(kept, 0o600);
+    log.info({ path: kept }, 'set the file aside that was taken over; it is not read any more');
+  } catch (err) {
+    log.warn(
+      { err, path, kept },
+      'could not set the file aside that was taken over: it is not read any more, and has the shared secret',
+    );
   }
 }
 

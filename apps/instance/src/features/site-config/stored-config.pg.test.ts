@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -95,6 +95,36 @@ describe('a configuration in the database', () => {
     expect(after.current().executorTokens).toEqual([expect.stringMatching(/^[0-9a-f]{64}$/)]);
     expect(after.current().executorTokens).not.toEqual(before.current().executorTokens);
     expect((await after.show()).latest).toMatchObject({ version: 1, cause: 'first start' });
+  });
+
+  test('is that of a file that cannot be set aside, which is told', async () => {
+    const path = join(directory, 'site-config.jsonc');
+    await writeFile(path, `{"executors.accessToken": "${secret}"}`);
+    await mkdir(`${path}.taken-over`);
+    await using config = await open();
+    expect(config.current().executorTokens).toEqual([secret]);
+    expect(lines).toContainEqual(
+      expect.objectContaining({
+        level: 40,
+        path,
+        msg: expect.stringContaining('could not set the file aside'),
+      }),
+    );
+    expect(await readFile(path, 'utf8')).toContain(secret);
+    await using again = await open();
+    expect(again.current().executorTokens).toEqual([secret]);
+  });
+
+  test('is that of a file somewhere else, whose rights are left alone', async () => {
+    const elsewhere = join(directory, 'of-the-operator.jsonc');
+    await writeFile(elsewhere, `{"executors.accessToken": "${secret}"}`, { mode: 0o640 });
+    const before = await stat(elsewhere);
+    const path = join(directory, 'site-config.jsonc');
+    await symlink(elsewhere, path);
+    await using config = await open();
+    expect(config.current().executorTokens).toEqual([secret]);
+    expect((await lstat(`${path}.taken-over`)).isSymbolicLink()).toBe(true);
+    expect((await stat(elsewhere)).mode).toBe(before.mode);
   });
 
   test('is not begun with a file that has mistakes', async () => {
