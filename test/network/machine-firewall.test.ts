@@ -80,6 +80,27 @@ test('nothing of a network stays, also when its removal was interrupted', async 
   expect(await inNamespace(machine.path, ['iptables', '-S'])).toBe(before);
 });
 
+test("the kernel forgets a job's connections, and no other's, when the network goes", async () => {
+  await using other = await jobNetwork();
+  const network = await jobNetwork();
+  for (const { attempt, gateway } of [network, other])
+    await attempt([
+      `public tcp ${hexOf(worldAddresses.open)} ${worldPort}`,
+      `udp lookup ${hexOf(gateway)} udp public.test 1`,
+    ]);
+  expect(await connectionsOf(network)).toBe(2);
+  expect(await connectionsOf(other)).toBe(2);
+  await network[Symbol.asyncDispose]();
+  expect(await connectionsOf(network)).toBe(0);
+  expect(await connectionsOf(other)).toBe(2);
+});
+
+/** How many the kernel remembers. */
+async function connectionsOf({ cidr }: VmNetwork): Promise<number> {
+  const [address = ''] = cidr.split('/');
+  return (await inNamespace(machine.path, ['conntrack', '-L', '-s', address])).split('\n').length - 1;
+}
+
 interface JobNetwork extends VmNetwork, AsyncDisposable {
   link: string;
   attempt(attempts: readonly string[]): Promise<Map<string, string>>;

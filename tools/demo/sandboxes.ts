@@ -28,8 +28,8 @@ export interface SandboxesStart {
 }
 
 export const isolationNeeds: Readonly<Record<DemoIsolation, readonly NeedName[]>> = {
-  microvm: ['git', 'nftables', 'busybox', 'qemu', 'iproute', 'ext4', 'squashfs'],
-  docker: ['git', 'docker', 'nftables', 'busybox'],
+  microvm: ['git', 'nftables', 'conntrack', 'busybox', 'qemu', 'iproute', 'ext4', 'squashfs'],
+  docker: ['git', 'docker', 'nftables', 'conntrack', 'busybox'],
 };
 
 /** Why this machine can have no microVM; undefined: it can. */

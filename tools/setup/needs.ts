@@ -7,6 +7,7 @@ export const needNames = [
   'git',
   'docker',
   'nftables',
+  'conntrack',
   'busybox',
   'qemu',
   'iproute',
@@ -41,6 +42,17 @@ export const needs: Readonly<Record<NeedName, Need>> = {
     why: 'nftables: keeps the containers of jobs out of private networks',
     packages: { apt: 'nftables', dnf: 'nftables', apk: 'nftables', pacman: 'nftables', zypper: 'nftables' },
     present: (env) => onPath('nft', env).then(Boolean),
+  },
+  conntrack: {
+    why: 'conntrack: has the kernel forget the connections of jobs that are over',
+    packages: {
+      apt: 'conntrack',
+      dnf: 'conntrack-tools',
+      apk: 'conntrack-tools',
+      pacman: 'conntrack-tools',
+      zypper: 'conntrack-tools',
+    },
+    present: (env) => onPath('conntrack', env).then(Boolean),
   },
   busybox: {
     why: 'busybox-static: the contents of the images, so that no registry is needed',

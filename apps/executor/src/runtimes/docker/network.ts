@@ -2,6 +2,7 @@ import {
   type AddressJudge,
   chooseSubnet,
   endPassing,
+  forgetConnections,
   isWithoutInterface,
   type JobNetworkOptions,
   NftError,
@@ -58,6 +59,7 @@ export async function removeNetwork(
   names: Pick<SandboxNames, 'network' | 'bridge' | 'table'>,
   networkNamespace: string | undefined,
 ): Promise<void> {
+  await forgetConnections(names.table, networkNamespace);
   try {
     await engine.send({
       method: 'DELETE',

@@ -1,5 +1,5 @@
 import { hasHole } from '../known-holes.ts';
-import { checkFirewall, NftError } from '../network/index.ts';
+import { checkFirewall, connectionsFinding, NftError } from '../network/index.ts';
 import type { Finding } from '../runtime.ts';
 import { type DaemonFacts, daemonFacts, runcVersion } from './daemon-facts.ts';
 import type { Engine } from './engine.ts';
@@ -40,6 +40,7 @@ export async function validateDocker(
       fix: '',
     },
     ...(await firewallFindings(networkNamespace)),
+    await connectionsFinding(),
     ...daemonFindings(facts),
     ...runcFindings(await runcVersion(engine, signal)),
   ];

@@ -3,6 +3,7 @@ import {
   type AddressJudge,
   chooseSubnet,
   endPassing,
+  forgetConnections,
   type JobNetworkOptions,
   NftError,
   parseRoutes,
@@ -112,6 +113,7 @@ export async function removeNetwork(
   names: Pick<VmNames, 'link' | 'table'>,
   networkNamespace: string | undefined,
 ): Promise<void> {
+  await forgetConnections(names.table, networkNamespace);
   try {
     await ip({ networkNamespace }, [`link del ${names.link}`]);
   } catch (error) {

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { checkFirewall, NftError } from '../network/index.ts';
+import { checkFirewall, connectionsFinding, NftError } from '../network/index.ts';
 import type { Finding } from '../runtime.ts';
 import { cgroupFinding } from './cgroup.ts';
 import { type VmmSetting, vmmFindings } from './choose-vmm.ts';
@@ -30,6 +30,7 @@ export async function machineFindings(
     await programsFinding(),
     await cgroupFinding(),
     await firewallFinding(networkNamespace),
+    await connectionsFinding(),
     guestFinding(guest),
   ];
 }

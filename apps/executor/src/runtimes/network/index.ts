@@ -1,4 +1,5 @@
 export { parseCIDR } from './cidr.ts';
+export { connectionsFinding, forgetConnections } from './connections.ts';
 export { type JobNetworkOptions, type JobRules, setJobRules } from './job-rules.ts';
 export { endPassing, passFirewall } from './machine-firewall.ts';
 export { type NetworkMeter, networkMeter } from './meter.ts';

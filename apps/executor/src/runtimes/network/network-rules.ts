@@ -18,6 +18,9 @@ export interface NetworkRules extends NetworkPolicy {
 /** Why a flow was refused, as the rules tell it: a mark on its packets, kept with its destination. */
 export const refusals = { address: 1, machine: 2, nameServer: 3, protocol: 4, flows: 5 } as const;
 
+/** The sets that have a job's own addresses. */
+export const sourceSets: readonly string[] = ['source4', 'source6'];
+
 /** Names of all jobs' interfaces begin with this, in every runtime. */
 const anyJob = 'kb*';
 /** Of destinations that are remembered, for each kind. */
@@ -57,10 +60,11 @@ export function rulesetFor(rules: NetworkRules): string {
   )}
   ${addressSets('allowed', rules.allowedCIDRs)}
   ${addressSets('single', single)}
+  ${addressSets('source', rules.sources)}
   chain present { iif ${link} drop; }
   chain source {
     type filter hook prerouting priority raw; policy accept;
-${sourceRules(rules, link).map(indented).join('')}  }
+${sourceRules(link).map(indented).join('')}  }
   chain refuse {
     meta nfproto ipv4 meta l4proto ${withPorts} add @refused4 { ip daddr . meta l4proto . th dport . meta mark }
     meta nfproto ipv6 meta l4proto ${withPorts} add @refused6 { ip6 daddr . meta l4proto . th dport . meta mark }
@@ -122,15 +126,8 @@ function endpointRules({ endpoints }: NetworkRules, verdict: string): string {
 }
 
 /** What a job may not even seem to be; refused without an answer, which would go to somebody else. */
-function sourceRules({ sources }: NetworkRules, link: string): string[] {
-  return [4, 6].map((version) => {
-    const own = sources.filter((cidr) => isVersion4(cidr) === (version === 4));
-    const forged =
-      own.length === 0
-        ? `meta nfproto ipv${version}`
-        : `${version === 4 ? 'ip' : 'ip6'} saddr != { ${own.join(', ')} }`;
-    return `iifname ${link} ${forged} drop`;
-  });
+function sourceRules(link: string): string[] {
+  return ['ip saddr != @source4', 'ip6 saddr != @source6'].map((forged) => `iifname ${link} ${forged} drop`);
 }
 
 /** Lookups are answered on a port of their own: 53 may be taken on this machine. Nobody else is answered. */
