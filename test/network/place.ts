@@ -19,6 +19,7 @@ const names: Record<string, string[]> = {
   'metadata.test': ['169.254.169.254'],
   'opened.test': ['10.20.0.1'],
   'big.test': Array.from({ length: 60 }, (_, index) => `203.0.113.${index + 1}`),
+  'huge.test': Array.from({ length: 500 }, (_, index) => `203.0.${index >> 8}.${index & 255}`),
 };
 
 process.stdin.resume().on('end', () => process.exit());

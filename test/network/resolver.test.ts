@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
+import { encode } from 'dns-packet';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createResolver, type Resolver } from '../../apps/executor/src/runtimes/network/index.ts';
+import { frame } from '../../apps/executor/src/runtimes/network/resolver/frames.ts';
 import { inNamespace, type NetworkNamespace, networkNamespace } from '../kit/network-namespace.ts';
 import { startServers } from './laboratory.ts';
 import { hexOf } from './packets.ts';
@@ -20,6 +22,11 @@ beforeAll(async () => {
   machine = await networkNamespace();
   for (const address of ['127.0.0.53', gateway, jobAddress, '10.62.1.1'])
     await inNamespace(machine.path, ['ip', 'addr', 'add', `${address}/32`, 'dev', 'lo']);
+  // So that what a job does not read soon waits in the resolver.
+  for (const direction of ['rmem', 'wmem'])
+    await inNamespace(machine.path, [
+      ...['sh', '-c', `echo 4096 16384 65536 >/proc/sys/net/ipv4/tcp_${direction}`],
+    ]);
   servers = await startServers(machine.path, ['53'], ['127.0.0.53/8']);
   resolver = createResolver((message, error) => warnings.push(`${message}: ${error}`));
 });
@@ -68,6 +75,19 @@ test('has no rights, and survives what it is sent', async () => {
   const garbage = ['', '00', 'ff'.repeat(12), `${'00'.repeat(4)}${'ffff'.repeat(4)}`, 'c00c'.repeat(300)];
   for (const bytes of garbage) await send(port, bytes);
   expect(await lookup(port, 'udp', 'public.test')).toBe('203.0.113.1');
+});
+
+test('keeps no answers for a job that does not take them', async () => {
+  const port = await serve();
+  const question = encode({ type: 'query', id: 1, questions: [{ name: 'huge.test', type: 'A' }] });
+  const target = (address: string, at: number) => `pack("S n H8 x8", 2, ${at}, "${hexOf(address)}")`;
+  const program = [
+    '$SIG{PIPE} = "IGNORE"; socket(S, 2, 1, 0) or die;',
+    `bind(S, ${target(jobAddress, 0)}) or die; connect(S, ${target(gateway, port)}) or die;`,
+    `for (1 .. 150) { syswrite(S, pack("H*", "${frame(question).toString('hex')}")) or die "ended"; select(undef, undef, undef, 0.3) }`,
+  ].join('\n');
+  await expect(inNamespace(machine.path, ['perl', '-e', program])).rejects.toThrow('ended');
+  expect(await lookup(port, 'tcp', 'public.test')).toBe('203.0.113.1');
 });
 
 test('is started again on the same ports when it ends', async () => {

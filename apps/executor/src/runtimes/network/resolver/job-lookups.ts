@@ -123,7 +123,10 @@ async function listen(gateway: string, port: number): Promise<{ datagrams: Datag
   }
 }
 
-/** One question after the other, so that a connection takes no more than one at a time. */
+/**
+ * One question after the other, so that a connection takes no more than one at a time, and none while answers wait to be read.
+ * @throws Error when they are not read in time
+ */
 async function answerConnection(
   socket: Socket,
   answer: (message: Buffer) => Promise<Buffer | undefined>,
@@ -136,7 +139,8 @@ async function answerConnection(
         socket.destroy();
         return;
       }
-      socket.write(frame(reply));
+      if (!socket.write(frame(reply)))
+        await once(socket, 'drain', { signal: AbortSignal.timeout(idleMilliseconds) });
     }
   }
 }
