@@ -509,7 +509,9 @@ sub discard_temporary {
 # Clones of one snapshot share the pool's state, the clock and the identity until this, and have nothing of their job's.
 sub renew {
   my ($s, $payload) = @_;
-  my ($seconds, $nanoseconds, $entropy, @drives) = unpack('qVV/a*(V/a*)*', $payload);
+  my ($seconds, $nanoseconds, $entropy, $names) = unpack('qVV/a*a*', $payload);
+  # Of nothing, this form of unpack makes an error instead of an empty list.
+  my @drives = $names eq '' ? () : unpack('(V/a*)*', $names);
   syscall(SYS_clock_settime, 0, pack('qq', $seconds, $nanoseconds)) == 0 or return fail($s, $! + 0, "clock: $!");
   sysopen(my $random, '/dev/urandom', O_RDWR) or return fail($s, $! + 0, "random: $!");
   ioctl($random, RNDADDENTROPY, pack('iia*', 8 * length $entropy, length $entropy, $entropy))
