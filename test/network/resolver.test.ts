@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
 import { encode } from 'dns-packet';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createResolver, type Resolver } from '../../apps/executor/src/runtimes/network/index.ts';
@@ -95,6 +96,19 @@ test('is started again on the same ports when it ends', async () => {
   process.kill(Number(await processOf(port)), 'SIGKILL');
   await expect.poll(() => lookup(port, 'udp', 'public.test'), { timeout: 60_000 }).toBe('203.0.113.1');
   expect(warnings.join('\n')).toContain('the program that answers lookups ended: ResolverError: SIGKILL');
+});
+
+test('does not take it for the end of a network that it has too many files open', async () => {
+  const port = await serve();
+  const pid = await processOf(port);
+  const itself = ['setpriv', '--reuid=1899999999', '--regid=1899999999', '--clear-groups'];
+  const openFiles = (most: number) =>
+    inNamespace(machine.path, [...itself, 'prlimit', `--pid=${pid}`, `--nofile=${most}:`]);
+  await openFiles(3);
+  // Longer than it takes to look for the networks again.
+  await wait(7000);
+  await openFiles(1000);
+  expect(await lookup(port, 'udp', 'public.test')).toBe('203.0.113.1');
 });
 
 test('stops when the network of the job is gone, and ends with the executor', async () => {

@@ -55,7 +55,11 @@ async function serve({ job, lookups, port, outlives }: Command): Promise<void> {
 
 /** A job's lookups end with its network, whatever became of who asked for them. */
 async function endWithNetworks(): Promise<void> {
-  for (const [job, { gateway }] of served) if (!(await isOwnAddress(gateway))) end(job);
+  for (const [job, one] of served) {
+    const isThere = await isOwnAddress(one.gateway);
+    // Meanwhile the job may have another network.
+    if (!isThere && served.get(job) === one) end(job);
+  }
   endIfIdle();
 }
 
@@ -66,8 +70,9 @@ async function isOwnAddress(address: string): Promise<boolean> {
     socket.bind(0, address);
     await once(socket, 'listening');
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    // Whatever else fails, such as too many open files, says nothing of the address.
+    return Reflect.get(Object(error), 'code') !== 'EADDRNOTAVAIL';
   } finally {
     socket.close();
   }

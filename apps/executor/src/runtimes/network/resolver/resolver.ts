@@ -36,8 +36,11 @@ interface Program {
   child: ChildProcess;
   /** What it was told, by job, with the port that it has. */
   jobs: Map<string, LookupRequest & { port: number }>;
-  waiting: Map<string, (report: Report) => void>;
+  waiting: Map<string, (answer: Answer) => void>;
 }
+
+/** What became of a command. */
+type Answer = Extract<Report, { port: number } | { failed: string }>;
 
 const answerSeconds = 30;
 const endMilliseconds = 3000;
@@ -84,7 +87,7 @@ export function createResolver(warn: (message: string, error: unknown) => void):
   async function tell(request: LookupRequest, port: number): Promise<number> {
     const program = programIn(request.networkNamespace);
     const { job, lookups, outlives } = request;
-    const { promise, resolve } = Promise.withResolvers<Report>();
+    const { promise, resolve } = Promise.withResolvers<Answer>();
     // Also keeps this process alive meanwhile: the program alone does not.
     const timer = setTimeout(
       () => resolve({ job, failed: `no answer within ${answerSeconds} s` }),
@@ -96,9 +99,7 @@ export function createResolver(warn: (message: string, error: unknown) => void):
       program.child.stdin?.write(`${JSON.stringify(command)}\n`);
       const report = await promise;
       if (!('port' in report))
-        throw new ResolverError(
-          `lookups cannot be answered on ${lookups.gateway}: ${'failed' in report ? report.failed : 'it is gone'}`,
-        );
+        throw new ResolverError(`lookups cannot be answered on ${lookups.gateway}: ${report.failed}`);
       program.jobs.set(job, { ...request, port: report.port });
       return report.port;
     } finally {
@@ -132,7 +133,8 @@ export function createResolver(warn: (message: string, error: unknown) => void):
 function take(program: Program, line: string): void {
   const report = reportSchema.safeParse(parsed(line)).data;
   if (report === undefined) return;
-  program.waiting.get(report.job)?.(report);
+  // Others may still tell of what the job had before.
+  if ('port' in report || 'failed' in report) program.waiting.get(report.job)?.(report);
   if ('ended' in report) program.jobs.delete(report.job);
   if ('removed' in report) {
     const { name, address } = report.removed;
