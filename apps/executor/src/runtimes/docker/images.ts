@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { DockerAuthConfig } from '@kiln/protocol';
 import { z } from 'zod';
-import { type ImageReference, parseImageReference } from '../registries/index.ts';
+import { type ImageReference, parseStepImage } from '../registries/index.ts';
 import { SandboxError } from '../runtime.ts';
 import { untilAborted } from '../until-aborted.ts';
 import { type Engine, enginePath } from './engine.ts';
@@ -99,7 +99,7 @@ export function openImages(engine: Engine, options: { allowLocalImages: boolean 
   return {
     async confirm(text, auth, signal) {
       try {
-        const reference = parsedReference(text);
+        const reference = parseStepImage(text);
         const credentials = credentialsFor(reference.registry, auth);
         const key = `${text} ${credentials.fingerprint}`;
         if (confirmed.has(key) || running.has(key)) return;
@@ -111,7 +111,7 @@ export function openImages(engine: Engine, options: { allowLocalImages: boolean 
       }
     },
     async resolve(text, auth, notice, signal) {
-      const reference = parsedReference(text);
+      const reference = parseStepImage(text);
       const credentials = credentialsFor(reference.registry, auth);
       const key = `${text} ${credentials.fingerprint}`;
       // Single flight: jobs that need the same image with the same credentials wait for one pull. When the job that
@@ -140,17 +140,6 @@ export function openImages(engine: Engine, options: { allowLocalImages: boolean 
       }
     },
   };
-}
-
-function parsedReference(text: string): ImageReference {
-  try {
-    return parseImageReference(text);
-  } catch (error) {
-    throw new SandboxError(error instanceof Error ? error.message : String(error), {
-      infrastructure: false,
-      cause: error,
-    });
-  }
 }
 
 async function inspectImage(engine: Engine, text: string, signal: AbortSignal) {

@@ -1,11 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { DockerAuthConfig } from '@kiln/protocol';
-import {
-  type ImageReference,
-  loginFor,
-  parseImageReference,
-  type RegistryLogin,
-} from '../../registries/index.ts';
+import { type ImageReference, loginFor, parseStepImage, type RegistryLogin } from '../../registries/index.ts';
 import { SandboxError } from '../../runtime.ts';
 import { untilAborted } from '../../until-aborted.ts';
 import { diskFull, inWords } from './disk-full.ts';
@@ -207,7 +202,7 @@ export function openImageStore(options: ImageStoreOptions): ImageStore {
     async resolve(text, auth, notice, signal) {
       signal.throwIfAborted();
       try {
-        const reference = parsedReference(text);
+        const reference = parseStepImage(text);
         const login = loginFor(reference.registry, auth);
         const key = `${text} ${fingerprint(login)}`;
         // Single flight: jobs that need the same image with the same credentials wait for one pull. When the job that
@@ -275,17 +270,6 @@ interface Request {
   key: string;
   notice(line: string): void;
   signal: AbortSignal;
-}
-
-function parsedReference(text: string): ImageReference {
-  try {
-    return parseImageReference(text);
-  } catch (error) {
-    throw new SandboxError(error instanceof Error ? error.message : String(error), {
-      infrastructure: false,
-      cause: error,
-    });
-  }
 }
 
 function repositoryName({ registry, repository }: ImageReference): string {
